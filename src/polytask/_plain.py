@@ -1,0 +1,62 @@
+"""Objects as plain data and back: what records, run folders and checksums of settings are made of."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+
+from polytask._text import did_you_mean
+from polytask.errors import PolytaskError
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: an object with settings becomes {"class": name, "args": {...}}.
+
+    >>> from polytask.balancing import PCGrad
+    >>> plain([PCGrad(seed=1), float("nan"), (1, 2)])
+    [{'class': 'PCGrad', 'args': {'seed': 1}}, None, [1, 2]]
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if is_dataclass(value):
+        args = {each.name: plain(getattr(value, each.name)) for each in fields(value) if each.init}
+        return {"class": type(value).__name__, "args": args}
+    if isinstance(value, partial):
+        return {"class": value.func.__name__, "args": plain(value.keywords)}  # type: ignore[attr-defined]
+    if isinstance(value, Iterable):
+        return [plain(each) for each in value]
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__name__)
+    raise TypeError(f"{value!r} can't be written down as plain data")
+
+
+def rebuild(spec: Mapping[str, Any], known: Iterable[type], **more: Any) -> Any:
+    """The object that `plain` wrote down, of one of the classes known; `more` are further arguments.
+
+    >>> from polytask.balancing import MGDA, PCGrad
+    >>> rebuild({"class": "PCGrad", "args": {"seed": 3}}, [MGDA, PCGrad]).seed
+    3
+    """
+    by_name = {each.__name__: each for each in known}
+    if spec["class"] not in by_name:
+        raise PolytaskError(f"'{spec['class']}' is not known here; {did_you_mean(spec['class'], by_name)}")
+    args = {name: tuple(arg) if isinstance(arg, list) else arg for name, arg in spec["args"].items()}
+    return by_name[spec["class"]](**args, **more)
+
+
+def checksum(value: Any) -> str:
+    """A short checksum of plain data; equal data have equal checksums, whatever the order of their keys."""
+    text = json.dumps(plain(value), sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,154 @@
+"""The three kinds of balancer, each with one verb.
+
+=================  =========================================  ==========================
+kind               verb                                       costs
+=================  =========================================  ==========================
+LossBalancer       `total(losses) -> scalar`                  one backward pass
+GramianBalancer    `weights(gramian) -> one weight per task`  one backward pass per task
+JacobianBalancer   `direction(jacobian) -> one gradient`      one backward pass per task
+=================  =========================================  ==========================
+
+A balancer is a dataclass: its fields are its hyperparameters. One that remembers is an `nn.Module` besides, so that
+its memory moves, saves and loads as PyTorch people expect.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from polytask.tasks import Task
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a balancer may know of a training step besides what it weighs.
+
+    Args:
+        tasks: names of the tasks that had labels, in the order of the rows.
+        losses: their losses, [t], detached.
+        activations: the shared features, [b, f], when gradients are balanced there.
+    """
+
+    tasks: tuple[str, ...]
+    losses: Tensor
+    activations: Tensor | None = None
+
+
+class Balancer(ABC):
+    """How several tasks are weighed against each other; see the three kinds below."""
+
+    def bind(self, tasks: Sequence[Task]) -> None:
+        """Get ready for these tasks: check what was given by name, make what is learned per task.
+
+        `training.fit` calls it before it makes the optimizer. Calling it again with the same tasks changes nothing.
+        """
+
+    def observe(self, step: Step) -> None:
+        """Remember what has to be remembered of a step; called once, after its gradients were written."""
+
+    def end_epoch(self) -> None:
+        """An epoch of the training data is over; a loop of your own calls this for balancers that ask for it."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What is learned together with the network; give it to the optimizer by `parameter_groups`."""
+        return iter(())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that is remembered."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Any:
+        """Remember what `state_dict` gave."""
+
+
+class LossBalancer(Balancer):
+    """Losses to one scalar whose ordinary backward pass trains shared parameters and heads alike."""
+
+    linear: ClassVar[bool] = False
+    """Whether d total / d losses does not depend on the losses of the step: then gradient accumulation needs one
+    backward pass per micro-batch instead of one per task."""
+
+    @abstractmethod
+    def total(self, losses: Tensor, tasks: Sequence[str] = ()) -> Tensor:
+        """The scalar to minimise, from losses [t] of the tasks named, differentiable in the losses."""
+
+
+class GramianBalancer(Balancer):
+    """Gramian of the task gradients, G_ij = g_i . g_j, to one weight per task: the step goes along sum_i w_i g_i."""
+
+    @abstractmethod
+    def weights(self, gramian: Tensor, step: Step | None = None) -> Tensor:
+        """Weights [t] from a Gramian [t, t]."""
+
+
+class JacobianBalancer(Balancer):
+    """The task gradients themselves to one gradient: for what no weighing of whole tasks can express."""
+
+    @abstractmethod
+    def direction(self, jacobian: Tensor, step: Step | None = None) -> Tensor:
+        """A gradient [p] from task gradients [t, p]; at shared features [b, f] from [t, b, f]."""
+
+
+class Remembering(nn.Module):
+    """A balancer with memory; put it before the kind among the bases.
+
+    Memory that is not a parameter or a buffer lives in `_memory`, plain numbers and tensors in dicts and lists,
+    and is saved with the state.
+    """
+
+    _memory: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._memory = {}
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return self._memory
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self._memory = dict(state)
+
+
+class Randomised(Remembering):
+    """A balancer that draws random numbers, from a generator of its own that is seeded by `seed` and saved."""
+
+    seed: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._generator = torch.Generator().manual_seed(self.seed)
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """A generator for one step on a device; what it draws does not depend on the kind of device's history."""
+        if device.type == "cpu":
+            return self._generator
+        seed = torch.randint(2**62, (), generator=self._generator).item()
+        return torch.Generator(device).manual_seed(int(seed))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return self._memory | {"generator": self._generator.get_state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self._memory = {name: value for name, value in state.items() if name != "generator"}
+        self._generator.set_state(state["generator"].cpu())
+
+
+def parameter_groups(balancer: Balancer) -> list[dict[str, Any]]:
+    """What the balancer learns, as optimizer groups: its own learning rate, no weight decay.
+
+    >>> import torch
+    >>> from polytask import balancing
+    >>> balancing.parameter_groups(balancing.PCGrad())
+    []
+    >>> learned = balancing.Uncertainty(["depth", "classes"], learning_rate=0.02)
+    >>> [(len(group["params"]), group["lr"]) for group in balancing.parameter_groups(learned)]
+    [(2, 0.02)]
+    """
+    learned = list(balancer.parameters())
+    if not learned:
+        return []
+    return [{"params": learned, "lr": balancer.learning_rate, "weight_decay": 0.0}]  # type: ignore[attr-defined]

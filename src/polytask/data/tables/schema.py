@@ -1,0 +1,192 @@
+"""What each column of a table was taken for, and why."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from polytask.data.tables.conversion import parse_dates
+from polytask.data.tables.kinds import BOOLEAN, CATEGORY, DATE, DROP, NUMBER, Kind
+from polytask.errors import PolytaskError
+
+FEW = 20
+"""Text with at most so many different values is never taken for an identifier."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column, the kind that it was taken for, and what the decision rests on."""
+
+    name: str
+    kind: Kind
+    reason: str = ""
+    distinct: int = 0
+    missing: float = 0.0
+    examples: tuple[str, ...] = ()
+    use: str = "input"
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """The columns of a table; printing it shows what each was taken for and why.
+
+    >>> frame = pl.DataFrame({"age": [31, 45, None, 52], "job": ["cook", "nurse", "cook", "cook"]})
+    >>> print(infer(frame)[1])
+    4 rows
+    column  taken for  use    distinct  missing  examples     why
+    age     number     input  3         25 %     31, 45, 52   numbers
+    job     category   input  2                  cook, nurse  2 different texts
+    """
+
+    columns: tuple[Column, ...]
+    rows: int
+
+    def __str__(self) -> str:
+        head = ("column", "taken for", "use", "distinct", "missing", "examples", "why")
+        lines = [head, *(_line(column) for column in self.columns)]
+        widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
+        shown = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+        ]
+        return "\n".join([f"{self.rows:,} rows", *(line.rstrip() for line in shown)])
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns that the network sees."""
+        return tuple(column for column in self.columns if column.kind.encoder)
+
+
+def infer(
+    frame: pl.DataFrame, declared: Mapping[str, Kind] | None = None, uses: Mapping[str, str] | None = None
+) -> tuple[pl.DataFrame, TableSchema]:
+    """Take every column for something, and convert its cells to that.
+
+    * a `bool` column is boolean, a date or time column a date; numbers are numbers however few there are
+      (codes such as 1, 2, 3 for colours must be declared a category);
+    * text is taken for numbers or dates when every cell is one, else for a category;
+    * left out, with the reason: columns without a value, with one value only, text with more than 20
+      different values that are more than half of all (identifiers, free text), whole numbers that count the
+      rows, lists.
+
+    Args:
+        frame: the table, missing values null.
+        declared: kinds by column, which are not guessed.
+        uses: columns that are not inputs, and what they are; they are described, not converted.
+
+    Returns:
+        The table with converted columns, and what each was taken for.
+
+    Raises:
+        PolytaskError: a cell does not fit the declared kind.
+    """
+    declared, uses = declared or {}, uses or {}
+    typed, columns = [], []
+    for column in frame.iter_columns():
+        values, kind, reason = _take(column, declared.get(column.name))
+        use = uses.get(column.name, "input" if kind.encoder else "")
+        aside = column.name in uses
+        columns.append(_described(values, DROP if aside else kind, "" if aside else reason, use))
+        typed.append(column if aside else values)
+    return pl.DataFrame(typed), TableSchema(tuple(columns), frame.height)
+
+
+def _take(column: pl.Series, declared: Kind | None) -> tuple[pl.Series, Kind, str]:
+    """The converted column, its kind and why."""
+    if declared is not None:
+        return declared.convert(column), declared, "declared"
+    column, guess, reason = _guess(column)
+    return guess.convert(column), guess, reason
+
+
+def _guess(column: pl.Series) -> tuple[pl.Series, Kind, str]:
+    if column.dtype.is_nested() or isinstance(column.dtype, pl.Binary | pl.Object):
+        return column, DROP, f"cells of type {column.dtype} are neither numbers nor words"
+    if isinstance(column.dtype, pl.String):
+        column = _plain(column)
+    distinct, there = column.drop_nulls().n_unique(), len(column) - column.null_count()
+    if not there:
+        return column, DROP, "no value at all"
+    if distinct == 1 and there == len(column):
+        return column, DROP, f"one value only: {column[0]}"
+    if distinct == 1:
+        return column, CATEGORY, "one value, or missing"
+    for fits, kind, reason in _BY_TYPE:
+        if fits(column.dtype):
+            return (column, DROP, "counts the rows") if _counts_rows(column) else (column, kind, reason)
+    if distinct > max(FEW, there / 2):
+        return (
+            column,
+            DROP,
+            f"{distinct:,} different texts in {there:,} rows: an identifier or free text{_hint(column)}",
+        )
+    return column, CATEGORY, f"{distinct:,} different texts{_hint(column)}"
+
+
+_BY_TYPE = (
+    (lambda dtype: isinstance(dtype, pl.Boolean), BOOLEAN, "true or false"),
+    (lambda dtype: dtype.is_numeric() or isinstance(dtype, pl.Duration), NUMBER, "numbers"),
+    (lambda dtype: isinstance(dtype, pl.Date | pl.Datetime | pl.Time), DATE, "dates become numbers"),
+)
+
+
+def _plain(text: pl.Series) -> pl.Series:
+    """Text as numbers or dates, when every cell is one."""
+    numbers = text.cast(pl.Float64, strict=False)
+    if numbers.null_count() == text.null_count():
+        return numbers
+    sample = text.drop_nulls().head(20)
+    if parse_dates(sample).null_count():
+        return text
+    dates = parse_dates(text)
+    return dates if dates.null_count() == text.null_count() else text
+
+
+def _counts_rows(column: pl.Series) -> bool:
+    """Whole numbers, all different, without a gap: a row number (however shuffled)."""
+    if not column.dtype.is_integer() or column.null_count() or len(column) <= FEW:
+        return False
+    low, high = (int(each) for each in (column.min(), column.max()))  # type: ignore[arg-type]
+    return high - low + 1 == len(column) == column.n_unique()
+
+
+def _hint(text: pl.Series) -> str:
+    """A word about text that is nearly all numbers."""
+    bad = text.filter(text.cast(pl.Float64, strict=False).is_null() & text.is_not_null())
+    if not 0 < len(bad) < 0.1 * (len(text) - text.null_count()):
+        return ""
+    return f" (numbers but for {len(bad)} cells such as '{bad[0]}'; does that belong under 'missing'?)"
+
+
+def _described(column: pl.Series, kind: Kind, reason: str, use: str) -> Column:
+    there = column.drop_nulls()
+    nested = column.dtype.is_nested()
+    distinct = 0 if nested else there.n_unique()
+    examples = (
+        [] if nested else there.head(1000).unique(maintain_order=True).head(3).cast(pl.String).to_list()
+    )
+    shown = tuple(each if len(each) <= 16 else each[:15] + "…" for each in examples)
+    return Column(column.name, kind, reason, distinct, column.null_count() / max(len(column), 1), shown, use)
+
+
+def _line(column: Column) -> tuple[str, ...]:
+    missing = f"{column.missing:.0%}".replace("%", " %") if column.missing else ""
+    missing = "< 1 %" if column.missing and column.missing < 0.005 else missing
+    return (
+        column.name,
+        str(column.kind) if column.kind.encoder else "",
+        column.use or "left out",
+        f"{column.distinct:,}",
+        missing,
+        ", ".join(column.examples),
+        column.reason,
+    )
+
+
+def require_inputs(columns: Iterable[Column]) -> None:
+    """An error when no column is left for the network to see."""
+    columns = list(columns)
+    if not any(column.kind.encoder for column in columns):
+        why = "; ".join(f"{column.name}: {column.reason or column.use}" for column in columns)
+        raise PolytaskError(
+            f"no input column is left ({why}); declare the kinds of columns in the table's YAML file"
+        )

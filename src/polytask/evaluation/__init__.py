@@ -1,0 +1,18 @@
+"""Numbers about results and tasks: gains, delta_m, ranks, intervals, conflict; no training."""
+
+from polytask.evaluation.conflict import cosines, magnitude_similarity, norms
+from polytask.evaluation.intervals import Interval, interval
+from polytask.evaluation.scores import delta_m_metrics, delta_m_tasks, gain, gains, mean_ranks
+
+__all__ = [
+    "Interval",
+    "cosines",
+    "delta_m_metrics",
+    "delta_m_tasks",
+    "gain",
+    "gains",
+    "interval",
+    "magnitude_similarity",
+    "mean_ranks",
+    "norms",
+]

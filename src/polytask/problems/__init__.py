@@ -1,0 +1,19 @@
+"""Named problems: tasks, data in three splits, source and licence. `__all__` is the catalogue."""
+
+from polytask.problems.adult import adult
+from polytask.problems.breast_cancer import breast_cancer
+from polytask.problems.census_income import census_income
+from polytask.problems.digits import digits
+from polytask.problems.multi_mnist import multi_mnist
+from polytask.problems.problem import Problem
+from polytask.problems.table import table
+
+__all__ = [
+    "Problem",
+    "adult",
+    "breast_cancer",
+    "census_income",
+    "digits",
+    "multi_mnist",
+    "table",
+]

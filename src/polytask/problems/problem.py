@@ -1,0 +1,112 @@
+"""What a problem is: tasks, data in three splits, a default trunk, and where it all comes from."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from polytask._text import did_you_mean
+from polytask.data import Batches, TensorData
+from polytask.errors import PolytaskError
+from polytask.sharing import Backbone
+from polytask.tasks import Task, losses
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Tasks, data, and what a reader must know about them.
+
+    Args:
+        name: short, for folders and titles.
+        tasks: what to predict, fitted on the training labels.
+        splits: "train", "validation" and "test" data; models are chosen on validation, test is read once.
+        backbone: makes the default trunk, freshly initialised at every call.
+        summary: one sentence: what goes in, what comes out.
+        source, licence: where the data come from and what their origin states.
+        suggested: a training budget that suits the problem (arguments of `training.Budget`).
+        spec: how to make the problem again: {"name": ..., "args": {...}}, plain data.
+        notes: what a reader of the results must know (choices made, known flaws).
+        preprocessing: turns a new table into inputs, where the problem came from one.
+
+    Raises:
+        PolytaskError: when a split is missing or empty, or a task has no labels in one.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    splits: Mapping[str, TensorData]
+    backbone: Callable[[], Backbone]
+    summary: str = ""
+    source: str = ""
+    licence: str = ""
+    suggested: Mapping[str, Any] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    preprocessing: Any = None
+
+    def __post_init__(self) -> None:
+        missing = [name for name in SPLITS if name not in self.splits]
+        if missing:
+            raise PolytaskError(f"problem '{self.name}' lacks the {', '.join(missing)} split; it needs {', '.join(SPLITS)}")
+        names = [task.name for task in self.tasks]
+        if not names or len(set(names)) < len(names):
+            raise PolytaskError(f"problem '{self.name}' needs tasks with different names, got {names}")
+        if all(task.auxiliary for task in self.tasks):
+            raise PolytaskError(f"problem '{self.name}' has auxiliary tasks only; at least one task must count")
+        for split in SPLITS:
+            labels = self.splits[split].counts()
+            for name in names:
+                if name not in labels:
+                    raise PolytaskError(f"the {split} split has no targets for task '{name}'; {did_you_mean(name, labels)}")
+                if not labels[name]:
+                    raise PolytaskError(
+                        f"task '{name}' has no label in the {split} split ({len(self.splits[split])} rows): "
+                        "give it labels there, split otherwise, or drop the task"
+                    )
+
+    def task(self, name: str) -> Task:
+        """The task of this name."""
+        for each in self.tasks:
+            if each.name == name:
+                return each
+        raise PolytaskError(f"no task '{name}' in problem '{self.name}'; {did_you_mean(name, [t.name for t in self.tasks])}")
+
+    def only(self, *names: str) -> "Problem":
+        """The same problem with these tasks alone, and only the rows with a label for one of them."""
+        kept = tuple(self.task(name) for name in names)
+        if all(task.auxiliary for task in kept):  # what is trained alone counts
+            kept = tuple(replace(task, auxiliary=False) for task in kept)
+        return replace(self, tasks=kept, splits={split: data.only(*names) for split, data in self.splits.items()})
+
+    def loader(self, split: str, batch_size: int = 256, shuffle: bool = False, seed: int = 0) -> Batches:
+        """Batches of a split."""
+        if split not in self.splits:
+            raise PolytaskError(f"no split '{split}'; {did_you_mean(split, self.splits)}")
+        return Batches(self.splits[split], batch_size, shuffle=shuffle, seed=seed)
+
+    def losses(self, predictions: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The loss of every task that has labels in the batch."""
+        return losses(self.tasks, predictions, targets)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Checksums of the splits, by name."""
+        return {split: self.splits[split].fingerprint() for split in SPLITS}
+
+    def describe(self) -> dict[str, Any]:
+        """The problem as plain data, without its samples."""
+        plain = {
+            "name": self.name,
+            "summary": self.summary,
+            "source": self.source,
+            "licence": self.licence,
+            "notes": list(self.notes),
+            "spec": dict(self.spec),
+            "tasks": [task.describe() for task in self.tasks],
+            "rows": {split: len(data) for split, data in self.splits.items()},
+            "labels": {split: data.counts() for split, data in self.splits.items()},
+        }
+        return json.loads(json.dumps(plain))

@@ -1,0 +1,25 @@
+"""Modules in, {task: prediction} out: backbones, and who shares what of them."""
+
+from polytask.sharing.backbone import Backbone, SequentialBackbone, State
+from polytask.sharing.backbones import MLP, SmallCNN, TableInputs, Transformers
+from polytask.sharing.describe import Description, Part, describe
+from polytask.sharing.heads import pool
+from polytask.sharing.model import MultiTaskModel
+from polytask.sharing.trunks import HardSharing, Independent
+
+__all__ = [
+    "MLP",
+    "Backbone",
+    "Description",
+    "HardSharing",
+    "Independent",
+    "MultiTaskModel",
+    "Part",
+    "SequentialBackbone",
+    "SmallCNN",
+    "State",
+    "TableInputs",
+    "Transformers",
+    "describe",
+    "pool",
+]

@@ -1,0 +1,188 @@
+"""What every backbone is: stages one above the other, and a clean cut between any two of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from polytask.errors import PolytaskError
+
+
+class State(NamedTuple):
+    """What goes up from the lower part of a split backbone to the upper part.
+
+    Args:
+        cut: the tensors through which the gradient of the last stage's feature comes down: all of them.
+        rest: whatever else the upper part needs; its form is known to the backbone alone.
+    """
+
+    cut: list[Tensor]
+    rest: Any = None
+
+
+class Backbone(nn.Module, ABC):
+    """A network in S stages that gives the feature of every stage: [b, c], tokens [b, n, c] or a map [b, c, h, w].
+
+    To bring your own, put its stages into a `SequentialBackbone`, or subclass this and write `forward` (and
+    `_split`, if it shall be shared in part).
+
+    Args:
+        widths: the number of channels c of each stage's feature, lowest stage first; S = len(widths).
+    """
+
+    widths: tuple[int, ...]
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        if not self.widths:
+            raise PolytaskError(f"{type(self).__name__} has no stages; give at least one, for example widths=(64,)")
+        if not all(isinstance(width, int) and width > 0 for width in self.widths):
+            raise PolytaskError(f"widths must be positive whole numbers, got {self.widths}")
+
+    @abstractmethod
+    def forward(self, inputs: Any) -> list[Tensor]:
+        """The features of all S stages, lowest first."""
+
+    def keep_only(self, stages: Iterable[int]) -> None:  # noqa: B027 - nothing to do is the usual case
+        """Say which stages' features (0 to S - 1) will be read, before the first step and before `split`.
+
+        Parameters that feed none of them become constants, so that everything trainable gets a gradient. Backbones
+        whose stages all lead to the last one, as most do, have nothing to do.
+        """
+
+    def split(self, stage: int) -> tuple[nn.Module, nn.Module]:
+        """Cut after the first `stage` stages into `(lower, upper)`, which own this backbone's parameters between them.
+
+        upper(lower(inputs)) equals self(inputs): `lower` gives a `State`, `upper` all S features. `split(0)` leaves
+        everything to `upper`, `split(S)` everything to `lower`.
+
+        Raises:
+            PolytaskError: there is no such stage, or this backbone cannot be cut there.
+
+        >>> import torch
+        >>> from polytask import sharing
+        >>> backbone = sharing.MLP(3, widths=(4, 5))()
+        >>> lower, upper = backbone.split(1)
+        >>> [tuple(each.shape) for each in upper(lower(torch.zeros(2, 3)))]
+        [(2, 4), (2, 5)]
+        """
+        check_stage(stage, len(self.widths), "stage")
+        if stage == 0:
+            return _Inputs(), _FromInputs(self)
+        if stage == len(self.widths):
+            return _ToState(self), _Upper([])
+        return self._split(stage)
+
+    def _split(self, stage: int) -> tuple[nn.Module, nn.Module]:
+        last = len(self.widths)
+        raise PolytaskError(
+            f"{type(self).__name__} cannot be cut after stage {stage}: share 0 or {last} stages, "
+            "or build it as a SequentialBackbone"
+        )
+
+
+class SequentialBackbone(Backbone):
+    """Stages that each read nothing but the output of the one below.
+
+    Args:
+        stages: modules, lowest first; the first one reads the inputs. No stage changes its input in place.
+        widths: the number of channels of each stage's output.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> backbone = SequentialBackbone([nn.Linear(3, 8), nn.Sequential(nn.ReLU(), nn.Linear(8, 2))], widths=(8, 2))
+    >>> [tuple(each.shape) for each in backbone(torch.zeros(5, 3))]
+    [(5, 8), (5, 2)]
+    """
+
+    def __init__(self, stages: Iterable[nn.Module], widths: Sequence[int]) -> None:
+        super().__init__(widths)
+        self.stages = nn.ModuleList(stages)
+        if len(self.stages) != len(self.widths):
+            raise PolytaskError(f"expected one width per stage, got {len(self.stages)} stages and widths {self.widths}")
+
+    def forward(self, inputs: Any) -> list[Tensor]:
+        return _run(self.stages, inputs)
+
+    def _split(self, stage: int) -> tuple[nn.Module, nn.Module]:
+        return _Lower(self.stages[:stage]), _Upper(self.stages[stage:])
+
+
+def build(backbone: Callable[[], Backbone]) -> Backbone:
+    """A fresh backbone whose last stage's feature will be read."""
+    if isinstance(backbone, nn.Module) or not callable(backbone):
+        raise PolytaskError(
+            "a backbone is given as something that makes a fresh one at each call, for example sharing.MLP(64) or "
+            f"lambda: MyBackbone(...), because tasks may need one each; got {type(backbone).__name__}"
+        )
+    fresh = backbone()
+    if not isinstance(fresh, Backbone):
+        raise PolytaskError(
+            f"expected a Backbone from the call, got {type(fresh).__name__}; put its stages into "
+            "sharing.SequentialBackbone(stages, widths)"
+        )
+    fresh.keep_only([len(fresh.widths) - 1])
+    return fresh
+
+
+def check_stage(stage: int, stages: int, name: str) -> None:
+    """Raise unless 0 <= stage <= stages."""
+    if not isinstance(stage, int) or not 0 <= stage <= stages:
+        raise PolytaskError(
+            f"{name} must be a whole number from 0 (nothing shared) to {stages} (all stages of this backbone), "
+            f"got {stage!r}"
+        )
+
+
+def _run(stages: Iterable[nn.Module], feature: Any) -> list[Tensor]:
+    features = []
+    for stage in stages:
+        feature = stage(feature)
+        features.append(feature)
+    return features
+
+
+class _Lower(nn.Module):
+    def __init__(self, stages: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, inputs: Any) -> State:
+        *below, last = _run(self.stages, inputs)
+        return State([last], below)
+
+
+class _Upper(nn.Module):
+    def __init__(self, stages: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, state: State) -> list[Tensor]:
+        (last,) = state.cut
+        return [*state.rest, last, *_run(self.stages, last)]
+
+
+class _Inputs(nn.Module):
+    def forward(self, inputs: Any) -> State:
+        return State([], inputs)
+
+
+class _FromInputs(nn.Module):
+    def __init__(self, whole: Backbone) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def forward(self, state: State) -> list[Tensor]:
+        return self.whole(state.rest)
+
+
+class _ToState(nn.Module):
+    def __init__(self, whole: Backbone) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def forward(self, inputs: Any) -> State:
+        *below, last = self.whole(inputs)
+        return State([last], below)

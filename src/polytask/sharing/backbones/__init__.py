@@ -1,0 +1,8 @@
+"""Backbones, each as a recipe: a frozen dataclass that makes a fresh one at every call."""
+
+from polytask.sharing.backbones.mlp import MLP
+from polytask.sharing.backbones.small_cnn import SmallCNN
+from polytask.sharing.backbones.table import TableInputs
+from polytask.sharing.backbones.transformers import Transformers
+
+__all__ = ["MLP", "SmallCNN", "TableInputs", "Transformers"]

@@ -1,0 +1,96 @@
+"""What every model of several tasks is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from polytask._text import did_you_mean
+from polytask.errors import PolytaskError
+from polytask.tasks import Task
+
+
+class MultiTaskModel(nn.Module, ABC):
+    """Inputs -> {task: prediction}, computing only what is asked; knows which tasks use which parameters.
+
+    Any `nn.Module` that returns a dict will do for training; ours also say what is shared. A new architecture
+    writes `forward_with_features` and `used_by`.
+
+    Args:
+        tasks: at least one, each with its own name.
+
+    Raises:
+        PolytaskError: no task, or two of the same name.
+    """
+
+    tasks: tuple[Task, ...]
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        super().__init__()
+        self.tasks = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
+        if not self.tasks:
+            raise PolytaskError(f'{type(self).__name__} needs at least one task, for example [tasks.Binary("spam")]')
+        names = [task.name for task in self.tasks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise PolytaskError(f"every task needs its own name; given more than once: {', '.join(twice)}")
+
+    @abstractmethod
+    def forward_with_features(
+        self, inputs: Any, tasks: Iterable[str] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor | list[Tensor] | None]:
+        """Predictions, and the representation that the tasks share (for `backward(..., features=)`).
+
+        Args:
+            inputs: one batch, as the backbone expects it.
+            tasks: names of the tasks to predict; all when left out.
+
+        Returns:
+            {task: [b, outputs]} in the order of `self.tasks`, and the tensors through which every gradient to the
+            shared parameters passes; None when nothing is shared, or when it is shared in more than one place.
+
+        Raises:
+            PolytaskError: the model has no such task.
+        """
+
+    @abstractmethod
+    def used_by(self, task: str) -> list[nn.Module]:
+        """The modules that the task's prediction is made with, every parameter of which takes part in it."""
+
+    def forward(self, inputs: Any, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Predictions {task: [b, outputs]} of the tasks asked for, all when left out."""
+        return self.forward_with_features(inputs, tasks)[0]
+
+    def shared_by(self) -> dict[str, tuple[str, ...]]:
+        """For every parameter, by its name in `named_parameters()`: the names of the tasks that use it.
+
+        >>> from polytask import sharing, tasks
+        >>> model = sharing.HardSharing(sharing.MLP(4, widths=(8,)), [tasks.Binary("a"), tasks.Binary("b")])
+        >>> for name, users in model.shared_by().items():
+        ...     print(name, users)
+        shared.stages.0.linear.weight ('a', 'b')
+        shared.stages.0.linear.bias ('a', 'b')
+        heads.a.weight ('a',)
+        heads.a.bias ('a',)
+        heads.b.weight ('b',)
+        heads.b.bias ('b',)
+        """
+        uses = {
+            task.name: {id(each) for module in self.used_by(task.name) for each in module.parameters()}
+            for task in self.tasks
+        }
+        return {
+            name: tuple(task for task, used in uses.items() if id(parameter) in used)
+            for name, parameter in self.named_parameters()
+        }
+
+    def asked(self, tasks: Iterable[str] | None) -> list[str]:
+        """The names of the tasks to predict, in the order of `self.tasks`; an error names an unknown one."""
+        names = [task.name for task in self.tasks]
+        if tasks is None:
+            return names
+        wanted = {tasks} if isinstance(tasks, str) else set(tasks)
+        for unknown in sorted(wanted.difference(names)):
+            raise PolytaskError(f"this model has no task '{unknown}'; {did_you_mean(unknown, names)}")
+        return [name for name in names if name in wanted]

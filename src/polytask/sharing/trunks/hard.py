@@ -1,0 +1,80 @@
+"""One trunk for all tasks, up to a stage."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from polytask.sharing._per_task import PerTask
+from polytask.sharing.backbone import Backbone, State, build, check_stage
+from polytask.sharing.heads import pool
+from polytask.sharing.model import MultiTaskModel
+from polytask.tasks import Task
+
+
+class HardSharing(MultiTaskModel):
+    """The first stages of the backbone are shared by all tasks, each task has the stages above and a head of its own.
+
+    prediction_t = head_t(pool(upper_t(lower(x)))) with one `lower` of `shared_stages` stages.
+
+    Args:
+        backbone: makes a fresh backbone at each call; called once when all stages are shared, else once per task.
+        tasks: what to predict; `Task.head` gives the heads.
+        shared_stages: how many stages to share, s = 0 (independent networks) to S (one trunk). All when left out.
+
+    Raises:
+        PolytaskError: `shared_stages` is out of range, no task, two tasks of one name, or not a backbone.
+
+    Source: Caruana 1997, Multitask Learning (s = S); Misra et al. 2016, Cross-stitch Networks, section 3.1 (the study
+    of s). Initial weights are drawn from torch's global generator, so s = 0 starts with the weights of `Independent`.
+
+    Cost of a step: one pass through `lower`, and one per task through the stages above.
+
+    >>> import torch
+    >>> from polytask import sharing, tasks
+    >>> both = [tasks.Binary("a"), tasks.MultiClass("b", 3)]
+    >>> model = sharing.HardSharing(sharing.MLP(4, widths=(8, 8)), both, shared_stages=1)
+    >>> {name: tuple(each.shape) for name, each in model(torch.zeros(2, 4)).items()}
+    {'a': (2, 1), 'b': (2, 3)}
+    >>> sorted(name for name, users in model.shared_by().items() if len(users) == 2)
+    ['shared.stages.0.linear.bias', 'shared.stages.0.linear.weight']
+    """
+
+    def __init__(
+        self, backbone: Callable[[], Backbone], tasks: Sequence[Task], shared_stages: int | None = None
+    ) -> None:
+        super().__init__(tasks)
+        whole = build(backbone)
+        stages, width = len(whole.widths), whole.widths[-1]
+        self.shared_stages = stages if shared_stages is None else shared_stages
+        check_stage(self.shared_stages, stages, "shared_stages")
+        branches, heads = {}, {}
+        if self.shared_stages == stages:
+            self.shared: nn.Module = whole
+            heads = {task.name: task.head(width) for task in self.tasks}
+        else:
+            self.shared, upper = whole.split(self.shared_stages)
+            for position, task in enumerate(self.tasks):
+                if position:
+                    _, upper = build(backbone).split(self.shared_stages)
+                branches[task.name] = upper
+                heads[task.name] = task.head(width)
+        self.branches = PerTask(branches)
+        self.heads = PerTask(heads)
+
+    def forward_with_features(
+        self, inputs: Any, tasks: Iterable[str] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor | list[Tensor] | None]:
+        asked = self.asked(tasks)
+        if not self.branches:  # one trunk: pooled once for all heads
+            feature = pool(self.shared(inputs)[-1])
+            return {name: self.heads.of(name)(feature) for name in asked}, feature
+        state = self.shared(inputs)
+        # As views, no tensor of the cut lies above another one: each has the gradient from the branches alone.
+        cut = [tensor.view_as(tensor) for tensor in state.cut]
+        state = State(cut, state.rest)
+        predictions = {name: self.heads.of(name)(pool(self.branches.of(name)(state)[-1])) for name in asked}
+        return predictions, cut[0] if len(cut) == 1 else cut or None
+
+    def used_by(self, task: str) -> list[nn.Module]:
+        return [self.shared, *([self.branches.of(task)] if self.branches else []), self.heads.of(task)]

@@ -1,0 +1,162 @@
+"""`compare`: single-task baselines and joint candidates under one budget and several seeds."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from joblib import Parallel, delayed, parallel_config
+
+from polytask._plain import plain
+from polytask.errors import PolytaskError
+from polytask.problems import Problem
+from polytask.study.arms import Arm
+from polytask.study.run import Job, baselines, train
+from polytask.study.summarise import summarise
+from polytask.study.summary import Summary
+from polytask.training import Budget, directions
+from polytask.training.checkpoint import write_whole
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """The results of a comparison: what it was, every run's record, and what follows from them."""
+
+    folder: Path
+    records: list[Record]
+    summary: Summary
+
+
+def compare(
+    problem: Problem,
+    arms: Sequence[Arm] = (),
+    seeds: int | Sequence[int] = 3,
+    budget: Budget | Mapping[str, Any] | None = None,
+    folder: Path | str = "results",
+    *,
+    jobs: int | None = None,
+    backend: str | None = None,
+    confidence: float = 0.95,
+    on_record: Callable[[Record, int, int], None] | None = None,
+) -> Study:
+    """Train the single-task baselines and every arm with every seed, and sum up what was gained or lost per task.
+
+    Every network gets the same budget; the best epoch of each is chosen on validation data, and so is the arm that
+    the verdict speaks of; the test split is read once per network, afterwards. A run that is finished in `folder` is
+    not trained again, an interrupted one goes on from its checkpoint, a failed one is tried again.
+
+    Args:
+        problem: tasks and data.
+        arms: ways of training together; hard sharing with Equal is always among them, single-task always trained.
+        seeds: how many, or which; each chooses initialisation and batch order, the same for all arms.
+        budget: for every network; what is not given is what the problem suggests.
+        folder: where everything is kept.
+        jobs: networks trained at the same time; by default one per core (one in all with a GPU). Jobs x threads
+            never exceed the cores.
+        backend: of joblib ("loky", "dask", "ray", ...); by default the one joblib is configured with.
+        confidence: of the intervals.
+        on_record: called after every run with its record, how many are over and how many there are.
+
+    Raises:
+        PolytaskError: when all baselines or all arms fail.
+    """
+    root = Path(folder)
+    asked = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not asked or len(set(asked)) < len(asked):
+        raise PolytaskError(f"give at least one seed, each once, got {seeds!r}")
+    spent = budget if isinstance(budget, Budget) else Budget().updated({**problem.suggested, **(budget or {})})
+    candidates = _with_equal(arms)
+    total = len(asked) * (len(problem.tasks) + len(candidates))
+    records: list[Record] = []
+
+    def run(work: Sequence[tuple[Job, Mapping[str, Mapping[str, float]] | None]]) -> None:
+        for record in _run_all(work, root / "runs", jobs, backend):
+            records.append(record)
+            _write_records(root, records)
+            if on_record is not None:
+                on_record(record, len(records), total)
+
+    alone = [job for seed in asked for job in baselines(problem, seed, spent)]
+    run([(job, None) for job in alone])
+    references = _references(records, problem)
+    if not references:
+        raise PolytaskError(f"no seed has all its single-task baselines: {_first_error(records)}")
+    together = [Job(problem, arm, seed, spent) for seed in references for arm in candidates]
+    run([(job, references[job.seed]) for job in together])
+    order = [job.key for job in [*alone, *together]]
+    records.sort(key=lambda record: order.index(record["key"]))
+    _write_records(root, records)
+    summary = summarise(problem, directions(problem.tasks), candidates, asked, spent, records, _command(), confidence)
+    write_whole(root / "study.json", json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
+    return Study(root, records, summary)
+
+
+def _with_equal(arms: Sequence[Arm]) -> list[Arm]:
+    """The arms without repetition, with hard sharing and equal weights among them."""
+    found = {arm.name: arm for arm in [Arm(), *arms]}
+    return list(found.values())
+
+
+def workers(jobs: int | None) -> tuple[int, int]:
+    """How many processes, and threads for each: together never more than the cores.
+
+    >>> processes, threads = workers(None)
+    >>> processes * threads <= len(os.sched_getaffinity(0))
+    True
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = jobs if jobs is not None else 1 if torch.cuda.is_available() else cores
+    if wanted < 1:
+        raise PolytaskError(f"jobs must be at least 1, got {wanted}")
+    processes = min(wanted, cores)
+    return processes, max(1, cores // processes)
+
+
+def _run_all(
+    work: Sequence[tuple[Job, Mapping[str, Mapping[str, float]] | None]], root: Path, jobs: int | None, backend: str | None
+) -> Iterator[Record]:
+    processes, threads = workers(jobs)
+    calls = [delayed(train)(job, root / job.key, reference, threads) for job, reference in work]
+    with parallel_config(backend=backend) if backend else nullcontext():
+        yield from _unordered(processes, calls)
+
+
+def _unordered(processes: int, calls: Iterable[Any]) -> Iterable[Record]:
+    """Results as they come, where the backend can do that."""
+    listed = list(calls)
+    try:
+        parallel = Parallel(processes, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
+    except ValueError:
+        parallel = Parallel(processes, batch_size=1, pre_dispatch="n_jobs")
+    return parallel(listed)
+
+
+def _references(records: Sequence[Record], problem: Problem) -> dict[int, dict[str, dict[str, float]]]:
+    """Validation scores of the single-task networks, for every seed that has all of them."""
+    found: dict[int, dict[str, dict[str, float]]] = {}
+    for record in records:
+        if record["status"] == "finished":
+            found.setdefault(record["seed"], {}).update(record["scores"]["validation"])
+    return {seed: scores for seed, scores in sorted(found.items()) if len(scores) == len(problem.tasks)}
+
+
+def _first_error(records: Sequence[Record]) -> str:
+    return next((record["error"] for record in records if record["error"]), "no error was told")
+
+
+def _write_records(root: Path, records: Sequence[Record]) -> None:
+    write_whole(root / "records.jsonl", "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records).encode())
+
+
+def _command() -> str:
+    """The command line that was given, for the report."""
+    name = Path(sys.argv[0]).name
+    return shlex.join([name, *sys.argv[1:]]) if name.startswith("polytask") else "polytask.study.compare(...)"

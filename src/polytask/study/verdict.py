@@ -1,0 +1,102 @@
+"""The verdict in plain words: it follows from the intervals and from nothing else."""
+
+from collections.abc import Mapping, Sequence
+
+from polytask.evaluation import Interval
+from polytask.study.summary import ArmSummary
+
+
+def verdict(arms: Sequence[ArmSummary], auxiliary: Mapping[str, bool], confidence: float = 0.95) -> tuple[str, ...]:
+    """What the study showed, in sentences; the first is the headline.
+
+    It speaks of the arm chosen on validation data, and of its delta_m over tasks on test data: a gain is claimed only
+    where the whole interval lies above 0, a loss where it lies below.
+
+    Args:
+        arms: all of them, one marked `chosen`, one `baseline`.
+        auxiliary: for every task, whether it is auxiliary.
+        confidence: of the intervals.
+    """
+    chosen = next((arm for arm in arms if arm.chosen), None)
+    baseline = next(arm for arm in arms if arm.baseline)
+    if chosen is None or chosen.delta_m_tasks is None:
+        return ("No arm could be compared with single-task training: see the errors.", *_failures(arms))
+    found = chosen.delta_m_tasks
+    others = sum(not arm.baseline for arm in arms)
+    return (
+        _headline(chosen.name, found, confidence),
+        _per_task(chosen, auxiliary),
+        _cost(chosen, baseline),
+        f"{chosen.name} was chosen on validation data among {others} way{'s' if others > 1 else ''} of training together; "
+        "the figures are of test data.",
+        *_others(arms, chosen),
+        *_advice(found),
+        *_failures(arms),
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.1f} %"
+
+
+def _range(found: Interval) -> str:
+    return f"{_percent(found.low or 0.0)} to {_percent(found.high or 0.0)}"
+
+
+def _headline(name: str, found: Interval, confidence: float) -> str:
+    if found.low is None:
+        return (
+            f"One seed, no evidence either way: trained together ({name}) the tasks scored {_percent(found.mean)} against "
+            "single-task training; run at least 3 seeds to learn how sure that is."
+        )
+    sure = f"{confidence:.0%} interval".replace("%", " %")
+    if found.above_zero:
+        return f"Training together was worth it: {name} gained {_percent(found.mean)} over single-task training ({sure} {_range(found)})."
+    if found.below_zero:
+        return f"Training together hurt: {name} lost {_percent(found.mean)} against single-task training ({sure} {_range(found)})."
+    return (
+        f"No evidence of gain: {name} scored {_percent(found.mean)} against single-task training, and the {sure} "
+        f"({_range(found)}) covers 0."
+    )
+
+
+def _per_task(chosen: ArmSummary, auxiliary: Mapping[str, bool]) -> str:
+    better, worse, unclear = [], [], []
+    for task, found in chosen.task_gain.items():
+        if not auxiliary[task]:
+            place = better if found.above_zero else worse if found.below_zero else unclear
+            place.append(f"{task} ({_percent(found.mean)})")
+    told = {"Better": better, "Worse": worse, "Not decided": unclear}
+    return "; ".join(f"{how}: {', '.join(tasks)}" for how, tasks in told.items() if tasks) + "."
+
+
+def _cost(chosen: ArmSummary, baseline: ArmSummary) -> str:
+    return (
+        f"One network in place of {len(chosen.task_gain)}: {chosen.parameters / baseline.parameters:.2f} times the parameters "
+        f"and {chosen.seconds.mean / max(baseline.seconds.mean, 1e-9):.2f} times the training time."
+    )
+
+
+def _others(arms: Sequence[ArmSummary], chosen: ArmSummary) -> list[str]:
+    rest = [arm for arm in arms if arm.delta_m_tasks is not None and arm is not chosen]
+    up = [arm.name for arm in rest if arm.delta_m_tasks and arm.delta_m_tasks.above_zero]
+    down = [arm.name for arm in rest if arm.delta_m_tasks and arm.delta_m_tasks.below_zero]
+    told = []
+    if up:
+        told.append(f"Also above single-task, each by its own interval: {', '.join(up)}.")
+    if down:
+        told.append(f"Below single-task, each by its own interval: {', '.join(down)}.")
+    return told
+
+
+def _advice(found: Interval) -> list[str]:
+    if found.low is None or found.above_zero:
+        return []
+    if found.below_zero:
+        return ["What to try: share fewer stages, weigh the tasks by hand (Static), or train apart the tasks that lose."]
+    return ["What to try: more seeds for a narrower interval; if one smaller network is worth having, equal scores are a gain too."]
+
+
+def _failures(arms: Sequence[ArmSummary]) -> list[str]:
+    failed = {arm.name: len(arm.failed) for arm in arms if arm.failed}
+    return [f"Runs that failed: {', '.join(f'{name} ({count})' for name, count in failed.items())}."] if failed else []

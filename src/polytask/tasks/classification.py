@@ -1,0 +1,230 @@
+"""Binary, multi-class and multi-label (one-vs-all) tasks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryAUROC,
+    MulticlassAccuracy,
+    MulticlassF1Score,
+    MultilabelAUROC,
+    MultilabelF1Score,
+)
+
+from polytask.errors import PolytaskError
+from polytask.tasks.task import MISSING_CLASS, Task, present
+
+
+def _check_whole(name: str, labels: Tensor, classes: int) -> None:
+    """Every label is a whole number in 0 .. classes - 1."""
+    bad = labels[(labels < 0) | (labels >= classes) | (labels != labels.round())]
+    if len(bad):
+        raise PolytaskError(
+            f"task '{name}' expects labels 0 to {classes - 1}, got {bad[0].item():g} "
+            f"({len(bad)} of {len(labels)} labels are outside); mark missing labels with NaN (numbers) or -100"
+        )
+
+
+def _check_varies(name: str, labels: Tensor) -> None:
+    if bool((labels == labels[0]).all()):
+        raise PolytaskError(
+            f"task '{name}' has one value only ({labels[0].item():g}) in all {len(labels)} training labels: "
+            "there is nothing to learn; drop the task or look at the column"
+        )
+
+
+@dataclass(frozen=True)
+class Binary(Task):
+    r"""Yes or no: one logit z, loss -[y log σ(z) + (1 - y) log(1 - σ(z))], the mean over the labels present.
+
+    Targets are [b] of 0 and 1 (missing: -100, or NaN when floating point), network outputs [b, 1] logits.
+    Metrics: area under the ROC curve and accuracy at probability 1/2.
+
+    >>> import torch
+    >>> Binary("spam").loss(torch.zeros(3, 1), torch.tensor([0, 1, -100]))  # log 2, over two labels
+    tensor(0.6931)
+    """
+
+    labels: tuple[str, str] = ("0", "1")
+
+    @property
+    def outputs(self) -> int:
+        return 1
+
+    def element_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
+        there = present(target)
+        known = torch.where(there, target, 0).to(prediction.dtype)
+        each = F.binary_cross_entropy_with_logits(prediction[:, 0], known, reduction="none")
+        return torch.where(there, each, 0)
+
+    def metrics(self) -> dict[str, Metric]:
+        return {"auroc": BinaryAUROC(validate_args=False), "accuracy": BinaryAccuracy(validate_args=False)}
+
+    def update(self, metrics: Mapping[str, Metric], prediction: Tensor, target: Tensor) -> None:
+        there = present(target)
+        shown, known = prediction[there, 0].float().sigmoid(), target[there].long()
+        for metric in metrics.values():
+            metric.update(shown, known)
+
+    def fitted(self, target: Tensor) -> Self:
+        labels = self._labels(target)
+        _check_whole(self.name, labels, 2)
+        _check_varies(self.name, labels)
+        return self
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """The probability of the second label, [n]."""
+        return prediction[:, 0].float().sigmoid()
+
+    def columns(self, prediction: Tensor) -> dict[str, Any]:
+        chance = self.decode(prediction)
+        return {
+            self.name: [self.labels[int(each)] for each in chance > 0.5],
+            f"{self.name}: probability of {self.labels[1]}": chance.tolist(),
+        }
+
+    def constant(self, target: Tensor) -> Tensor:
+        share = self._labels(target).double().mean().clamp(1e-6, 1 - 1e-6)
+        return torch.logit(share).float()[None]
+
+
+@dataclass(frozen=True)
+class MultiClass(Task):
+    r"""One of several classes: logits z, loss -log softmax(z)_y, the mean over the labels present.
+
+    Targets are [b] class numbers (missing: -100), network outputs [b, classes] logits. Metrics: accuracy, and
+    the F1 score averaged over the classes (which small classes feel as much as large ones).
+
+    >>> import torch
+    >>> MultiClass("digit", 10).loss(torch.zeros(2, 10), torch.tensor([3, -100]))  # log 10, over one label
+    tensor(2.3026)
+    """
+
+    classes: int | tuple[str, ...] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.outputs < 2:
+            raise PolytaskError(f"task '{self.name}' needs at least 2 classes, got {self.classes!r}")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes; their numbers when they have no names."""
+        return self.classes if isinstance(self.classes, tuple) else tuple(map(str, range(self.classes)))
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes) if isinstance(self.classes, tuple) else self.classes
+
+    def element_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(prediction, target.long(), reduction="none", ignore_index=MISSING_CLASS)
+
+    def metrics(self) -> dict[str, Metric]:
+        return {
+            "accuracy": MulticlassAccuracy(self.outputs, average="micro", validate_args=False),
+            "f1": MulticlassF1Score(self.outputs, average="macro", validate_args=False),
+        }
+
+    def update(self, metrics: Mapping[str, Metric], prediction: Tensor, target: Tensor) -> None:
+        there = present(target)
+        shown, known = prediction[there].argmax(1), target[there].long()
+        for metric in metrics.values():
+            metric.update(shown, known)
+
+    def fitted(self, target: Tensor) -> Self:
+        if target.is_floating_point():
+            raise PolytaskError(
+                f"task '{self.name}' expects whole class numbers (an integer tensor, missing: -100), "
+                f"got {target.dtype}; convert with .long()"
+            )
+        labels = self._labels(target)
+        _check_whole(self.name, labels, self.outputs)
+        _check_varies(self.name, labels)
+        return self
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """The probability of each class, [n, classes]."""
+        return prediction.float().softmax(1)
+
+    def columns(self, prediction: Tensor) -> dict[str, Any]:
+        chances = self.decode(prediction)
+        named = {self.name: [self.labels[each] for each in chances.argmax(1).tolist()]}
+        return named | {
+            f"{self.name}: probability of {label}": chances[:, k].tolist() for k, label in enumerate(self.labels)
+        }
+
+    def constant(self, target: Tensor) -> Tensor:
+        return torch.bincount(self._labels(target), minlength=self.outputs).double().add(1e-6).log().float()
+
+
+@dataclass(frozen=True)
+class MultiLabel(Task):
+    r"""Several yes-or-no labels at once (one-vs-all): the mean binary cross-entropy over all labels present.
+
+    Targets are [b, labels] of 0 and 1, each entry may be missing (-100, or NaN when floating point); network
+    outputs [b, labels] logits. Metrics: AUROC and F1, both averaged over the labels.
+
+    >>> import torch
+    >>> MultiLabel("tags", ("red", "round")).loss(torch.zeros(1, 2), torch.tensor([[1, -100]]))
+    tensor(0.6931)
+    """
+
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.labels) < 1:
+            raise PolytaskError(f"task '{self.name}' needs the names of its labels, got {self.labels!r}")
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    def element_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
+        there = present(target)
+        known = torch.where(there, target, 0).to(prediction.dtype)
+        each = F.binary_cross_entropy_with_logits(prediction, known, reduction="none")
+        return torch.where(there, each, 0)
+
+    def metrics(self) -> dict[str, Metric]:
+        options = {"average": "macro", "validate_args": False, "ignore_index": MISSING_CLASS}
+        return {"auroc": MultilabelAUROC(self.outputs, **options), "f1": MultilabelF1Score(self.outputs, **options)}
+
+    def update(self, metrics: Mapping[str, Metric], prediction: Tensor, target: Tensor) -> None:
+        known = torch.where(present(target), target, MISSING_CLASS).long()
+        for metric in metrics.values():
+            metric.update(prediction.float().sigmoid(), known)
+
+    def fitted(self, target: Tensor) -> Self:
+        if target.ndim != 2 or target.shape[1] != self.outputs:
+            raise PolytaskError(
+                f"task '{self.name}' expects targets of shape [rows, {self.outputs}] (one column per label), "
+                f"got {list(target.shape)}"
+            )
+        for column, label in zip(target.T, self.labels, strict=True):
+            name = f"{self.name}: {label}"
+            there = column[present(column)]
+            if not len(there):
+                raise PolytaskError(f"label '{name}' is missing in all {len(column)} training rows; drop the label")
+            _check_whole(name, there, 2)
+            _check_varies(name, there)
+        return self
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """The probability of each label, [n, labels]."""
+        return prediction.float().sigmoid()
+
+    def columns(self, prediction: Tensor) -> dict[str, Any]:
+        chances = self.decode(prediction)
+        return {f"{self.name}: probability of {each}": chances[:, k].tolist() for k, each in enumerate(self.labels)}
+
+    def constant(self, target: Tensor) -> Tensor:
+        there = present(target)
+        share = torch.where(there, target, 0).double().sum(0) / there.sum(0)
+        return torch.logit(share.clamp(1e-6, 1 - 1e-6)).float()

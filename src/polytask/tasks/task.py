@@ -1,0 +1,150 @@
+"""What every task is, and the losses of several tasks on one batch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from polytask.errors import PolytaskError
+
+MISSING_CLASS = -100
+"""How an integer target says "no label here"; a floating-point target says it with NaN."""
+
+
+def present(target: Tensor) -> Tensor:
+    """True where there is a label: not NaN for floating-point targets, not -100 for integer ones.
+
+    >>> import torch
+    >>> present(torch.tensor([1.5, float("nan")])), present(torch.tensor([-100, 3]))
+    (tensor([ True, False]), tensor([False,  True]))
+    """
+    return ~torch.isnan(target) if target.is_floating_point() else target != MISSING_CLASS
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What to predict: its loss, its metrics with their direction, its default head, its missing labels.
+
+    Args:
+        name: what the task is called everywhere: keys of targets, predictions, losses, tables.
+        importance: how much the task counts where results of several tasks are summed up (model selection and
+            delta_m over tasks). It does not touch the training losses: for that, weigh them with a balancer.
+        auxiliary: trained for the sake of the other tasks: reported apart, never in the headline.
+        unit: what the target is measured in, for tables and axes; empty when it has no unit.
+    """
+
+    name: str
+    importance: float = field(default=1.0, kw_only=True)
+    auxiliary: bool = field(default=False, kw_only=True)
+    unit: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.name or not isinstance(self.name, str):
+            raise PolytaskError(f"a task needs a name (a non-empty string), got {self.name!r}")
+        if not (0 < self.importance < float("inf")):
+            raise PolytaskError(
+                f"importance of task '{self.name}' must be a positive number, got {self.importance!r}; "
+                "to train a task without counting it, mark it auxiliary"
+            )
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """How many numbers the network gives for one sample."""
+
+    @property
+    def likelihood_scale(self) -> float:
+        """Factor of exp(-s) * loss in the negative log likelihood: 1 for a softmax, 1/2 for a Gaussian.
+
+        Kendall, Gal, Cipolla 2018, eq. 7 (Gaussian) and eq. 10 (softmax).
+        """
+        return 1.0
+
+    @abstractmethod
+    def element_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The loss of every label, 0 where the label is missing; the shape of `target`."""
+
+    @abstractmethod
+    def metrics(self) -> dict[str, Metric]:
+        """Fresh torchmetrics objects by name; their direction is their `higher_is_better`."""
+
+    @abstractmethod
+    def update(self, metrics: Mapping[str, Metric], prediction: Tensor, target: Tensor) -> None:
+        """Show the labels that are present, and the predictions for them, to the metrics."""
+
+    @abstractmethod
+    def fitted(self, target: Tensor) -> Self:
+        """The task after a look at the *training* labels: checks them, and learns what the loss needs."""
+
+    @abstractmethod
+    def decode(self, prediction: Tensor) -> Tensor:
+        """Network outputs as people read them: probabilities, or numbers in the target's own unit."""
+
+    @abstractmethod
+    def columns(self, prediction: Tensor) -> dict[str, Any]:
+        """Network outputs of n samples as named table columns of n entries: what `polytask predict` writes."""
+
+    @abstractmethod
+    def constant(self, target: Tensor) -> Tensor:
+        """The best constant network output for these labels, shape [outputs]: what learning has to beat."""
+
+    def loss(self, prediction: Tensor, target: Tensor, count: float | Tensor | None = None) -> Tensor:
+        """The sum of the losses of the labels present, divided by their number.
+
+        Args:
+            prediction: network outputs, [b, outputs].
+            target: labels, [b] or [b, outputs], missing ones marked.
+            count: divide by this instead of the number of labels present here: on several processes, or when a
+                batch is cut in pieces, the number in the whole batch (so that the pieces add up to the whole).
+
+        Returns:
+            A scalar. NaN when no label is present and no count is given: leave absent tasks out instead.
+        """
+        total = self.element_losses(prediction, target).sum()
+        return total / (present(target).sum() if count is None else count)
+
+    def head(self, width: int) -> nn.Module:
+        """The default head: one linear layer from pooled features of `width` numbers."""
+        return nn.Linear(width, self.outputs)
+
+    def describe(self) -> dict[str, Any]:
+        """The task as plain data: its kind and everything that it was made with."""
+        return {"kind": type(self).__name__, **{each.name: getattr(self, each.name) for each in fields(self)}}
+
+    def _labels(self, target: Tensor, where: str = "training") -> Tensor:
+        """The labels present, flat; an error when there is none."""
+        labels = target[present(target)]
+        if not len(labels):
+            raise PolytaskError(
+                f"task '{self.name}' has no label at all in the {where} data ({len(target)} rows); "
+                "drop the task, or give it labels (missing: NaN for numbers, -100 for classes)"
+            )
+        return labels
+
+
+def losses(
+    tasks: Iterable[Task],
+    predictions: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    counts: Mapping[str, float] | None = None,
+) -> dict[str, Tensor]:
+    """The loss of every task that has labels in the batch, by name, in the order of `tasks`.
+
+    >>> import torch
+    >>> from polytask.tasks import Binary, Regression
+    >>> both = [Binary("rain"), Regression("degrees")]
+    >>> predictions = {"rain": torch.zeros(2, 1), "degrees": torch.zeros(2, 1)}
+    >>> losses(both, predictions, {"degrees": torch.tensor([2.0, float("nan")])})
+    {'degrees': tensor(4.)}
+    """
+    return {
+        task.name: task.loss(
+            predictions[task.name], targets[task.name], None if counts is None else counts[task.name]
+        )
+        for task in tasks
+        if task.name in targets
+    }

@@ -1,0 +1,25 @@
+"""`fit`: a tested training loop on Accelerate, with exact resume; evaluation; checkpoints."""
+
+from polytask.training.budget import Budget
+from polytask.training.checkpoint import load_state, load_tree, save_tree
+from polytask.training.evaluate import constant_scores, directions, evaluate
+from polytask.training.fit import Fitted, TrainingError, fit
+from polytask.training.folder import RunFolder
+from polytask.training.schedules import Constant, Cosine, Schedule
+
+__all__ = [
+    "Budget",
+    "Constant",
+    "Cosine",
+    "Fitted",
+    "RunFolder",
+    "Schedule",
+    "TrainingError",
+    "constant_scores",
+    "directions",
+    "evaluate",
+    "fit",
+    "load_state",
+    "load_tree",
+    "save_tree",
+]

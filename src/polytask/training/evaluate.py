@@ -1,0 +1,114 @@
+"""Scores of a model on a split: pooled over the whole split, never averaged over batches."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from polytask._text import did_you_mean
+from polytask.balancing.gradients import mean_over_processes, processes
+from polytask.data import Batches, TensorData
+from polytask.errors import PolytaskError
+from polytask.evaluation import delta_m_tasks, gains
+from polytask.tasks import Task
+
+Scores = dict[str, dict[str, float]]
+EVALUATION_BATCH = 1024
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    tasks: Sequence[Task],
+    data: TensorData,
+    device: torch.device | str = "cpu",
+    rank: int = 0,
+    world: int = 1,
+) -> Scores:
+    """Loss and metrics of every task, in the target's own units.
+
+    The model is put in evaluation mode and back. On several processes each one does its share of the rows and all
+    get the same scores.
+
+    Args:
+        model: inputs, task names -> {task: prediction}.
+        tasks: what to score; all have labels in `data`.
+        data: the split.
+        rank, world: this process and how many there are.
+
+    Returns:
+        {task: {"loss": ..., metric: ...}}.
+    """
+    was_training = model.training
+    model.eval()
+    metrics = {task.name: {name: each.to(device) for name, each in task.metrics().items()} for task in tasks}
+    sums = torch.zeros(len(tasks), dtype=torch.float64, device=device)
+    counts = data.counts()
+    size = max(EVALUATION_BATCH, world)
+    for batch in Batches(data, size, rank=rank, world=world):
+        moved = batch.to(torch.device(device))
+        if not len(moved):
+            continue
+        shown = [task for task in tasks if task.name in moved.targets]
+        predictions = model(moved.inputs, [task.name for task in shown])
+        for row, task in enumerate(tasks):
+            if task.name in moved.targets:
+                prediction, target = predictions[task.name].float(), moved.targets[task.name]
+                sums[row] += task.loss(prediction, target, count=1.0).double()
+                task.update(metrics[task.name], prediction, target)
+    model.train(was_training)
+    sums = mean_over_processes(sums) * processes() if world > 1 else sums
+    return {
+        task.name: {"loss": total / counts[task.name]}
+        | {name: float(metric.compute()) for name, metric in metrics[task.name].items()}
+        for task, total in zip(tasks, sums.tolist(), strict=True)
+    }
+
+
+def constant_scores(tasks: Sequence[Task], train: TensorData, data: TensorData) -> Scores:
+    """What the best constant prediction (training mean, class frequencies) scores on `data`.
+
+    >>> import torch
+    >>> from polytask.tasks import Regression
+    >>> data = TensorData(torch.zeros(2, 1), {"age": torch.tensor([20.0, 40.0])})
+    >>> constant_scores([Regression("age").fitted(data.targets["age"])], data, data)["age"]["mae"]
+    10.0
+    """
+    constants = {task.name: task.constant(train.targets[task.name]) for task in tasks}
+
+    class Constant(nn.Module):
+        def forward(self, inputs: Tensor | dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+            rows = len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
+            return {name: constants[name].expand(rows, -1) for name in names}
+
+    return evaluate(Constant(), tasks, data)
+
+
+def directions(tasks: Iterable[Task]) -> dict[str, dict[str, bool]]:
+    """For every task and metric, whether higher is better."""
+    return {task.name: {name: bool(metric.higher_is_better) for name, metric in task.metrics().items()} for task in tasks}
+
+
+def selection_score(
+    tasks: Sequence[Task], reference: Mapping[str, Mapping[str, float]], select: str | None = None
+) -> Callable[[Scores], float]:
+    """The number by which epochs are compared on validation data: higher is better.
+
+    By default delta_m over the tasks that are not auxiliary (weighed by importance), against `reference`; with
+    `select` = "task/metric" the gain in that metric alone.
+    """
+    ways = directions(tasks)
+    if select is not None:
+        task_name, _, metric = select.partition("/")
+        allowed = [f"{task}/{each}" for task, found in ways.items() for each in found]
+        if select not in allowed:
+            raise PolytaskError(f"can't select by '{select}'; {did_you_mean(select, allowed)}")
+        return lambda scores: scores[task_name][metric] * (1 if ways[task_name][metric] else -1)
+    counted = [task for task in tasks if not task.auxiliary] or list(tasks)
+    importance = {task.name: task.importance for task in counted}
+
+    def score(scores: Scores) -> float:
+        shown = {name: scores[name] for name in importance}
+        return delta_m_tasks(gains(shown, reference, ways), importance)
+
+    return score

@@ -1,0 +1,458 @@
+"""`fit`: a training loop for those who want one."""
+
+import importlib.util
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+import polytask
+from polytask._plain import plain
+from polytask.balancing import (
+    Accumulation,
+    Balanced,
+    Balancer,
+    Equal,
+    JacobianBalancer,
+    NonFiniteLoss,
+    parameter_groups,
+    shared_gramian,
+)
+from polytask.data import Batches, TensorData
+from polytask.errors import PolytaskError
+from polytask.evaluation import cosines, norms
+from polytask.tasks import Task, losses
+from polytask.training.budget import Budget
+from polytask.training.checkpoint import load_state, random_state, set_random_state
+from polytask.training.evaluate import Scores, constant_scores, evaluate, selection_score
+from polytask.training.folder import RunFolder
+from polytask.training.memory import Kept, size_of
+
+_DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TrainingError(PolytaskError):
+    """Training can't go on; what was saved until then is in the run folder."""
+
+
+@dataclass
+class Progress:
+    """How far a training is: everything but tensors of the model, the optimizer and the balancer."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    memory: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    stopped: bool = False
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    """Of the epoch under way, by task: [steps, sum of losses, sum of weights, steps with weights]."""
+    last: dict[str, Tensor] = field(default_factory=dict)
+    """The losses of the last finite step, by task."""
+    conflict: dict[str, Any] | None = None
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training gave; the model holds the weights of the best epoch.
+
+    Args:
+        epochs: one plain dict per epoch: losses, weights, validation scores, conflict, time.
+        best_epoch: the epoch with the best validation score, counted from 1.
+        score: that score (see `Budget.select`).
+        steps, skipped: optimizer steps, and those left out because a loss was not finite.
+        seconds: training time without evaluation.
+        memory_mib: parameters, gradients, optimizer state and what autograd keeps in a step (counted, so the same
+            everywhere), with the task gradients of a gradient balancer; on CUDA the peak of the device instead.
+    """
+
+    epochs: list[dict[str, Any]]
+    best_epoch: int
+    score: float
+    steps: int
+    skipped: int
+    seconds: float
+    memory_mib: float
+
+
+def fit(
+    model: nn.Module,
+    tasks: Sequence[Task],
+    train: TensorData,
+    validation: TensorData,
+    balancer: Balancer | None = None,
+    budget: Budget | None = None,
+    *,
+    seed: int = 0,
+    folder: Path | str | None = None,
+    reference: Mapping[str, Mapping[str, float]] | None = None,
+    at_features: bool = False,
+    checkpoint_every: int | None = None,
+    trackers: Sequence[str] | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> Fitted:
+    """Train a network on several tasks, choose its best epoch on validation data, and leave it with those weights.
+
+    With a folder, the whole state is saved after every epoch (and every `checkpoint_every` steps); the same
+    call goes on from there, and ends with the same weights to the last bit as if it had never been stopped.
+    Runs under `torchrun` and `accelerate launch`: every process computes its share of each batch, losses and
+    gradients are averaged before they are balanced, and the result is that of one process on whole batches.
+
+    Args:
+        model: (inputs, task names) -> {task: prediction}; do not wrap it in DistributedDataParallel.
+        tasks: what it learns, fitted on the training labels.
+        train, validation: the data; nothing else is looked at.
+        balancer: how the tasks are weighed; `Equal()` by default. It is bound to the tasks here.
+        budget: how long and how; `Budget()` by default.
+        seed: of the batch order and of dropout. (The model was initialised before, by you.)
+        folder: where the run is kept.
+        reference: validation scores by task and metric that delta_m is measured against, say those of single-task
+            networks; by default those of the best constant prediction.
+        at_features: balance gradients at the shared features (the model gives them: `forward_with_features`).
+        checkpoint_every: steps.
+        trackers: names of Accelerate trackers; by default TensorBoard where it is installed and there is a folder.
+        on_epoch: called with the plain dict of every epoch.
+
+    Raises:
+        TrainingError: a loss became NaN or infinite (and the budget does not skip such steps).
+        PolytaskError: data, tasks or settings that do not fit together, a folder of another run, a full disk.
+
+    Cost: the network's own steps; see the balancer for its backward passes.
+
+    >>> import torch
+    >>> from polytask.sharing import MLP, HardSharing
+    >>> from polytask.tasks import Regression
+    >>> x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    >>> data = TensorData(x, {"sum": x.sum(1), "first": x[:, 0]})
+    >>> tasks = [Regression("sum"), Regression("first")]
+    >>> model = HardSharing(MLP(inputs=3, widths=(8,)), tasks)
+    >>> fitted = fit(model, tasks, data, data, budget=Budget(epochs=2, batch_size=16))
+    >>> fitted.steps, len(fitted.epochs)
+    (8, 2)
+    """
+    training = _Training(
+        model, tasks, train, validation, balancer or Equal(), budget or Budget(), seed, folder, reference,
+        at_features, checkpoint_every, trackers,
+    )  # fmt: skip
+    return training.run(on_epoch or (lambda epoch: None))
+
+
+class _Training:
+    """The state of one call of `fit`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tasks: Sequence[Task],
+        train: TensorData,
+        validation: TensorData,
+        balancer: Balancer,
+        budget: Budget,
+        seed: int,
+        folder: Path | str | None,
+        reference: Mapping[str, Mapping[str, float]] | None,
+        at_features: bool,
+        checkpoint_every: int | None,
+        trackers: Sequence[str] | None,
+    ) -> None:
+        self.model, self.tasks, self.balancer, self.budget, self.seed = model, tuple(tasks), balancer, budget, seed
+        self.train, self.validation = train, validation
+        self.at_features, self.checkpoint_every = at_features, checkpoint_every
+        self.names = [task.name for task in self.tasks]
+        _check(self.tasks, train, validation, model)
+        self.folder = None if folder is None else RunFolder(Path(folder))
+        if trackers is None:
+            trackers = ["tensorboard"] if self.folder and importlib.util.find_spec("tensorboard") else []
+        self.accelerator = Accelerator(log_with=list(trackers) or None, project_dir=folder)
+        self.device = self.accelerator.device
+        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        precision = budget.precision or str(self.accelerator.mixed_precision)
+        if precision not in _DTYPES:
+            raise PolytaskError(f"precision must be one of {', '.join(_DTYPES)}, got '{precision}'")
+        dtype = _DTYPES[precision]
+        self.autocast = (lambda: torch.autocast(self.device.type, dtype)) if dtype else nullcontext
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        model.to(self.device).train()
+        balancer.bind(self.tasks)
+        if isinstance(balancer, nn.Module):
+            balancer.to(self.device)
+        groups = [{"params": [p for p in model.parameters() if p.requires_grad]}, *parameter_groups(balancer)]
+        self.optimizer = budget.optimizer(
+            groups, lr=budget.learning_rate, weight_decay=budget.weight_decay, **budget.optimizer_options
+        )  # type: ignore[call-arg]
+        self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.batches = Batches(
+            train, budget.batch_size, shuffle=True, seed=seed, drop_last=True, rank=self.rank, world=self.world
+        )
+        self.total_steps = budget.epochs * len(self.batches)
+        self.score = selection_score(
+            self.tasks, reference or constant_scores(self.tasks, train, validation), budget.select
+        )
+        self.progress = Progress()
+        self.best_weights: dict[str, Tensor] = {}
+        self._start(trackers)
+
+    def _start(self, trackers: Sequence[str]) -> None:
+        torch.manual_seed(self.seed * 7919 + self.rank)
+        if self.folder is not None:
+            if self.accelerator.is_main_process:
+                self.folder.begin(self._settings())
+            self.accelerator.wait_for_everyone()
+            if self.folder.begun:
+                self._load(self.folder)
+        if self.world > 1:  # all begin with the weights of process 0
+            for tensor in [*self.model.parameters(), *self.model.buffers()]:
+                torch.distributed.broadcast(tensor.data, 0)
+        if trackers:
+            self.accelerator.init_trackers("tracking")
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "tasks": [task.describe() for task in self.tasks],
+            "model": {name: list(p.shape) for name, p in self.model.named_parameters()},
+            "balancer": plain(self.balancer),
+            "at_features": self.at_features,
+            "budget": plain(self.budget),
+            "seed": self.seed,
+            "data": {"train": self.train.fingerprint(), "validation": self.validation.fingerprint()},
+            "versions": {"polytask": polytask.__version__, "torch": torch.__version__},
+        }
+
+    def run(self, on_epoch: Callable[[dict[str, Any]], None]) -> Fitted:
+        progress = self.progress
+        while progress.epoch < self.budget.epochs and not progress.stopped:
+            self._epoch()
+            epoch = self._judge()
+            if self.folder is not None:
+                self._save(self.folder)
+            if self.accelerator.trackers:
+                self.accelerator.log(_flat(epoch), step=progress.step)
+            on_epoch(epoch)
+        if self.accelerator.trackers:
+            self.accelerator.end_training()
+        if self.folder is not None and not self.best_weights:
+            self.best_weights = self.folder.load_best()
+        load_state(self.model, self.best_weights, self.folder.path if self.folder else "the best epoch")
+        best = progress.best if progress.best is not None else float("nan")
+        return Fitted(
+            progress.epochs, progress.best_epoch, best, progress.step, progress.skipped, progress.seconds,
+            progress.memory / 2**20,
+        )  # fmt: skip
+
+    def _epoch(self) -> None:
+        """The rest of the epoch under way."""
+        progress = self.progress
+        begun = time.perf_counter()
+        for whole in self.batches.at(progress.epoch, progress.batch).indices():
+            looked = self._step(whole)
+            progress.batch += 1
+            if self.checkpoint_every and progress.step % self.checkpoint_every == 0 and self.folder is not None:
+                progress.seconds += time.perf_counter() - begun
+                self._save(self.folder)
+                begun = time.perf_counter()
+            begun += looked
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        progress.seconds += time.perf_counter() - begun
+        self.balancer.end_epoch()
+
+    def _step(self, whole: Tensor) -> float:
+        """One optimizer step on the samples `whole`; returns the seconds spent on looking at conflict."""
+        progress = self.progress
+        factor = self.budget.schedule(progress.step / self.total_steps)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        pieces = [each for each in whole[self.rank :: self.world].chunk(self.budget.accumulate)]
+        kept = Kept(self.model) if progress.memory == 0 else None
+        pending, looked = None, 0.0
+        try:
+            for piece in pieces:
+                batch = self.train.piece(piece, whole).to(self.device)
+                counts = {name: count / self.world for name, count in batch.counts.items()}
+                if not counts:
+                    return 0.0  # not one label in the whole batch
+                with self.autocast(), kept.count() if kept else nullcontext():
+                    names = [name for name in self.names if name in counts]
+                    predictions, features = self._forward(batch.inputs, names)
+                    found = losses(self.tasks, {n: p.float() for n, p in predictions.items()}, batch.targets, counts)
+                if pending is None and self.budget.probe and progress.batch == 0 and progress.epoch % self.budget.probe == 0:
+                    looked += self._look(found)
+                if pending is None:
+                    scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
+                    pending = Accumulation(self.balancer, len(pieces), features=features, scale=scale)
+                pending.add(found)
+            assert pending is not None
+            balanced = pending.finish()
+        except NonFiniteLoss as error:
+            self._not_finite(error)
+            return looked
+        self._update()
+        self._remember(balanced, kept)
+        return looked
+
+    def _forward(self, inputs: Any, names: list[str]) -> tuple[Mapping[str, Tensor], Any]:
+        if not self.at_features:
+            return self.model(inputs, names), None
+        predictions, features = self.model.forward_with_features(inputs, names)  # type: ignore[operator]
+        if features is None:
+            raise PolytaskError(f"{type(self.model).__name__} has no shared features to balance at; balance at the parameters")
+        return predictions, features
+
+    def _update(self) -> None:
+        if self.budget.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.budget.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _look(self, found: Mapping[str, Tensor]) -> float:
+        """Note cosines and lengths of the task gradients at this point of the training."""
+        begun = time.perf_counter()
+        self.progress.conflict = None
+        gramian = shared_gramian(list(found.values()))
+        if len(found) > 1 and bool((gramian.diagonal() > 0).any()):
+            self.progress.conflict = plain(
+                {"tasks": list(found), "cosine": cosines(gramian).tolist(), "norm": norms(gramian).tolist()}
+            )
+        return time.perf_counter() - begun
+
+    def _remember(self, balanced: Balanced, kept: Kept | None) -> None:
+        progress = self.progress
+        progress.step += 1
+        weights = balanced.weights
+        values = torch.ones(len(balanced.tasks), 4, dtype=torch.float64, device=balanced.losses.device)
+        values[:, 1] = balanced.losses
+        values[:, 2:] = 0.0
+        if weights is not None:
+            values[:, 2], values[:, 3] = weights.to(values), 1.0
+        for name, row in zip(balanced.tasks, values, strict=True):
+            progress.sums[name] = progress.sums[name] + row if name in progress.sums else row
+        progress.last = dict(zip(balanced.tasks, balanced.losses.unbind(), strict=True))
+        if kept is not None:
+            progress.memory = self._memory(kept, balanced)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _memory(self, kept: Kept, balanced: Balanced) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated()
+        learned = [p for p in self.model.parameters() if p.requires_grad]
+        state = [each for slot in self.optimizer.state.values() for each in slot.values() if isinstance(each, Tensor)]
+        rows = 0 if balanced.gramian is None and not isinstance(self.balancer, JacobianBalancer) else len(balanced.tasks)
+        return kept.bytes + size_of(self.model.parameters()) + (1 + rows) * size_of(learned) + size_of(state)
+
+    def _not_finite(self, error: NonFiniteLoss) -> None:
+        progress = self.progress
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.budget.non_finite == "skip":
+            progress.skipped += 1
+            progress.step += 1
+            return
+        told = ", ".join(f"'{name}' was {float(progress.last[name]):.4g}" for name in error.tasks if name in progress.last)
+        kept = f"; epochs 1 to {progress.epoch} are kept in {self.folder.path}" if self.folder and progress.epoch else ""
+        raise TrainingError(
+            f"the loss of {' and '.join(repr(name) for name in error.tasks)} became "
+            f"{', '.join(str(error.values[name]) for name in error.tasks)} at step {progress.step + 1} (epoch "
+            f"{progress.epoch + 1}); {f'one step before {told}' if told else 'it was the first step'}{kept}. Lower the "
+            "learning rate, clip the gradient (clip), look at the data, or skip such steps (non_finite: skip)"
+        ) from error
+
+    def _judge(self) -> dict[str, Any]:
+        """Close the epoch: validation scores, the best epoch so far, early stopping."""
+        progress = self.progress
+        begun = time.perf_counter()
+        scores: Scores = evaluate(self.model, self.tasks, self.validation, self.device, self.rank, self.world)
+        score = self.score(scores)
+        progress.epoch += 1
+        progress.batch = 0
+        train = {}
+        for name, row in progress.sums.items():
+            steps, loss, weight, weighed = row.tolist()
+            train[name] = {"loss": loss / steps, "weight": weight / weighed if weighed else None}
+        epoch = {
+            "epoch": progress.epoch,
+            "step": progress.step,
+            "seconds": progress.seconds,
+            "evaluation_seconds": time.perf_counter() - begun,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "score": score,
+            "train": train,
+            "validation": scores,
+            "conflict": progress.conflict,
+        }
+        progress.epochs.append(plain(epoch))
+        progress.sums, progress.conflict = {}, None
+        if progress.best is None or score > progress.best:
+            progress.best, progress.best_epoch = score, progress.epoch
+            self.best_weights = {name: each.detach().cpu().clone() for name, each in self.model.state_dict().items()}
+            if self.folder is not None and self.accelerator.is_main_process:
+                self.folder.save_best(self.best_weights)
+        patience = self.budget.patience
+        progress.stopped = patience is not None and progress.epoch - progress.best_epoch >= patience
+        return progress.epochs[-1]
+
+    def _save(self, folder: RunFolder) -> None:
+        randoms = self._everyones_random_state()
+        if not self.accelerator.is_main_process:
+            return
+        progress = {name: value for name, value in vars(self.progress).items()}
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "balancer": self.balancer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": randoms,
+            "progress": progress,
+        }
+        folder.save(state, self.progress.epochs)
+
+    def _load(self, folder: RunFolder) -> None:
+        state = folder.load()
+        load_state(self.model, state["model"], folder.path)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.balancer.load_state_dict(state["balancer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.progress = Progress(**state["progress"])
+        if self.rank < len(state["random"]):
+            set_random_state(state["random"][self.rank])
+
+    def _everyones_random_state(self) -> list[dict[str, Tensor]]:
+        own = random_state()
+        if self.world == 1:
+            return [own]
+        everyone: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(everyone, own)
+        return everyone
+
+
+def _check(tasks: Sequence[Task], train: TensorData, validation: TensorData, model: nn.Module) -> None:
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        raise PolytaskError("give fit the model itself, not wrapped in DistributedDataParallel: fit averages over processes")
+    for split, data in {"training": train, "validation": validation}.items():
+        labels = data.counts()
+        for task in tasks:
+            if not labels.get(task.name):
+                raise PolytaskError(
+                    f"task '{task.name}' has no label in the {split} data ({len(data)} rows, tasks with labels: "
+                    f"{[name for name, count in labels.items() if count]}); give it labels there or drop the task"
+                )
+
+
+def _flat(epoch: Mapping[str, Any]) -> dict[str, float]:
+    """An epoch as one level of numbers for a tracker."""
+    found = {name: epoch[name] for name in ("score", "learning_rate", "seconds")}
+    for split in ("train", "validation"):
+        found |= {f"{split}/{task}/{name}": value for task, each in epoch[split].items() for name, value in each.items()}
+    if epoch["conflict"]:
+        tasks, cosine = epoch["conflict"]["tasks"], epoch["conflict"]["cosine"]
+        found |= {f"cosine/{a}, {b}": cosine[i][j] for i, a in enumerate(tasks) for j, b in enumerate(tasks) if i < j}
+    return {name: value for name, value in found.items() if value is not None}
