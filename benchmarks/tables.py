@@ -62,13 +62,9 @@ def measure(path: str) -> None:
     seconds.append(time.perf_counter() - start)
     memory.append(peak())
     for stage, took, high in zip(STAGES, seconds, memory, strict=True):
-        print(
-            f"  {stage:<8} {took:6.2f} s   peak {high:7.0f} MiB   (+{high - memory[0]:.0f} MiB since import)"
-        )
+        print(f"  {stage:<8} {took:6.2f} s   peak {high:7.0f} MiB   (+{high - memory[0]:.0f} MiB since import)")
     tensors = [
-        tensor
-        for data in prepared.splits.values()
-        for tensor in (*dict(data.inputs).values(), *data.targets.values())  # type: ignore[arg-type]
+        tensor for data in prepared.splits.values() for tensor in (*dict(data.inputs).values(), *data.targets.values())
     ]
     held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     print(f"  table in memory {frame.estimated_size('mb'):.0f} MiB, tensors {held / 2**20:.0f} MiB")

@@ -14,7 +14,6 @@ version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "offline_math", "plain_bars"]
 exclude_patterns = ["_build", "_extensions", "_static"]
-suppress_warnings = ["toc.empty_glob"]
 default_role = "code"  # `x` in a docstring is code
 
 html_theme = "furo"

@@ -127,8 +127,8 @@ def test_every_library_that_is_imported_is_declared_and_the_other_way_round() ->
     needed = _libraries(project["dependencies"])
     extras = _libraries([each for extra in project["optional-dependencies"].values() for each in extra])
     imported = _imported()
-    assert not imported - needed - extras, "imported, and not in pyproject.toml"
-    assert not needed - imported, "in pyproject.toml, and never imported"
+    assert sorted(imported - needed - extras) == [], "imported, and not in pyproject.toml"
+    assert sorted(needed - imported) == [], "in pyproject.toml, and never imported"
 
 
 def test_every_library_that_is_declared_is_pinned() -> None:

@@ -34,7 +34,7 @@ def plain(value: Any) -> Any:
         args = {each.name: plain(getattr(value, each.name)) for each in fields(value) if each.init}
         return {"class": type(value).__name__, "args": args}
     if isinstance(value, partial):
-        return {"class": value.func.__name__, "args": plain(value.keywords)}  # type: ignore[attr-defined]
+        return {"class": value.func.__name__, "args": plain(value.keywords)}
     if isinstance(value, Iterable):
         return [plain(each) for each in value]
     if callable(value):

@@ -259,9 +259,7 @@ def test_missing_labels_are_marked_and_classes_are_named() -> None:
         hours=pl.when(pl.arange(0, ROWS) % 5 > 0).then("hours"),
     )
     prepared = prepare(frame, [*TARGETS, "job:multiclass"])
-    labelled = {
-        name: sum(data.counts()[name] for data in prepared.splits.values()) for name in ("rich", "hours")
-    }
+    labelled = {name: sum(data.counts()[name] for data in prepared.splits.values()) for name in ("rich", "hours")}
     assert labelled == {"rich": 300, "hours": 320}
     assert prepared.tasks[0].labels == ("no", "yes")
     assert prepared.tasks[2].labels == ("cook", "nurse", "smith")
@@ -365,3 +363,26 @@ def test_a_column_constant_in_the_training_rows_is_left_out() -> None:
     prepared = prepare(frame, TARGETS, Overrides(split="fold"))
     assert "age" not in prepared.preprocessing.features
     assert any("column 'age' is left out" in note for note in prepared.notes)
+
+
+def test_a_number_or_nothing_is_an_input() -> None:
+    frame = people(
+        flag=[1.0 if k % 3 else None for k in range(ROWS)], mark=["x" if k % 5 else None for k in range(ROWS)]
+    )
+    fitted = prepare(frame, TARGETS).preprocessing
+    assert "flag is missing" in fitted.features
+    inputs = fitted.transform(frame.head(6))
+    assert inputs["numbers"][:, fitted.features.index("flag is missing")].tolist() == [1, 0, 0, 1, 0, 0]
+    assert inputs["categories"][:, fitted.categories.index("mark")].tolist() == [0, 1, 1, 1, 1, 0]
+
+
+def test_dates_become_the_trend_and_the_place_in_year_and_week() -> None:
+    fitted = prepare(people(), TARGETS).preprocessing
+    born = [name for name in fitted.features if name.startswith("born")]
+    assert born == [
+        "born: days",
+        *(f"born: {part} {wave}" for part in ("yearly", "weekly") for wave in ("sine", "cosine")),
+    ]
+    moments = pl.Series([5 * k for k in range(ROWS)]) * 3_600_000_000
+    timed = people(seen=moments.cast(pl.Datetime("us")))
+    assert "seen: daily sine" in prepare(timed, TARGETS).preprocessing.features

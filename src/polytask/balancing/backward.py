@@ -25,8 +25,8 @@ class NonFiniteLoss(PolytaskError):
         self.tasks = [name for name, value in values.items() if not abs(value) < float("inf")]
         super().__init__(
             f"the loss of {' and '.join(f'{name!r}' for name in self.tasks)} is "
-            f"{', '.join(str(self.values[name]) for name in self.tasks)} (all: {self.values}); no gradient was written; "
-            "look at the inputs and labels of this batch, lower the learning rate or clip the gradient"
+            f"{', '.join(str(self.values[name]) for name in self.tasks)} (all: {self.values}); no gradient was "
+            "written; look at the inputs and labels of this batch, lower the learning rate or clip the gradient"
         )
 
 
@@ -135,12 +135,18 @@ class Accumulation:
     ) -> None:
         if not isinstance(balancer, LossBalancer | GramianBalancer | JacobianBalancer):
             hint = f"; make one first: {balancer.__name__}()" if isinstance(balancer, type) else ""
-            raise PolytaskError(f"expected a balancer (balancing.Equal(), balancing.PCGrad(), ...), got {balancer!r}{hint}")
+            raise PolytaskError(
+                f"expected a balancer (balancing.Equal(), balancing.PCGrad(), ...), got {balancer!r}{hint}"
+            )
         if features is not None and pieces > 1:
-            raise PolytaskError("balancing at the features works on whole batches; use one piece, or balance at parameters")
+            raise PolytaskError(
+                "balancing at the features works on whole batches; use one piece, or balance at parameters"
+            )
         self.balancer = balancer
         self.pieces = pieces
-        self.shared = None if shared is None else tuple(shared.parameters() if isinstance(shared, nn.Module) else shared)
+        self.shared = (
+            None if shared is None else tuple(shared.parameters() if isinstance(shared, nn.Module) else shared)
+        )
         self.features = () if features is None else (features,) if isinstance(features, Tensor) else tuple(features)
         self.weighted_heads = weighted_heads
         self.scale = scale
@@ -167,7 +173,10 @@ class Accumulation:
         if isinstance(self.balancer, LossBalancer) and (self.pieces == 1 or self.balancer.linear):
             if self._weights is None:
                 self._weights, _ = self._derivative(self.balancer)
-            self._pass(list(named.values()), [weight.to(loss) for weight, loss in zip(self._weights, named.values(), strict=True)])
+            self._pass(
+                list(named.values()),
+                [weight.to(loss) for weight, loss in zip(self._weights, named.values(), strict=True)],
+            )
         else:
             self._add_rows(list(named.values()))
 
@@ -183,6 +192,10 @@ class Accumulation:
             if len(self._rows):
                 self._spread(weights.to(self._rows) @ self._mean_rows())
                 self._weigh_own(weights)
+        elif self._overflown():
+            self._spread(self._rows.sum(0))
+            self._write(learned)
+            return Balanced(self.tasks, self._values)
         elif isinstance(self.balancer, GramianBalancer):
             gramian = self._gramian()
             weights = self.balancer.weights(gramian, step)
@@ -217,7 +230,9 @@ class Accumulation:
     def _add_rows(self, losses: Sequence[Tensor]) -> None:
         columns, own = self._sorted(losses)
         if len(self._rows) and [id(each) for each in columns] != [id(each) for each in self._columns]:
-            raise PolytaskError("the pieces of this batch reach different shared parameters; balance whole batches instead")
+            raise PolytaskError(
+                "the pieces of this batch reach different shared parameters; balance whole batches instead"
+            )
         rows, owned = gradients.task_gradients(losses, columns, own, self.scale)
         self._columns, self._rows = columns, self._rows + rows if len(self._rows) else rows
         for number, (leaves, found) in enumerate(zip(own, owned, strict=True)):
@@ -234,13 +249,16 @@ class Accumulation:
         if stray:
             what = "behind the features given" if self.features else "among `shared`"
             raise PolytaskError(
-                f"{len(stray)} parameter tensors (one of shape {list(stray.pop().shape)}) are reached by several losses but "
-                f"are not {what}; add what is missing, or leave the argument out: shared parameters are found by themselves"
+                f"{len(stray)} parameter tensors (one of shape {list(stray.pop().shape)}) are reached by several "
+                f"losses but are not {what}; add what is missing, or leave the argument out: shared parameters are found "
+                "by themselves"
             )
         reached = {leaf for own in found.own for leaf in own} | set(found.shared)
         columns = self.features or tuple(each for each in chosen if each in reached)
         if not columns:
-            raise PolytaskError("no loss reaches any of the `shared` parameters; give the parameters the losses were computed with")
+            raise PolytaskError(
+                "no loss reaches any of the `shared` parameters; give the parameters the losses were computed with"
+            )
         return columns, [[leaf for leaf in own if leaf not in set(columns)] for own in found.own]
 
     def _activations(self) -> Tensor | None:
@@ -250,6 +268,11 @@ class Accumulation:
     def _mean_rows(self) -> Tensor:
         self._rows = gradients.mean_over_processes(self._rows)
         return self._rows
+
+    def _overflown(self) -> bool:
+        """Whether scaled gradients overflowed: then they are passed on as they are, unbalanced and unremembered, for
+        the gradient scaler to leave out the step."""
+        return self.scale != 1.0 and not bool(torch.isfinite(gradients.mean_over_processes(self._rows.sum())))
 
     def _gramian(self) -> Tensor:
         if self.features:  # every process has samples of its own there: the inner products add up
@@ -302,16 +325,23 @@ class Accumulation:
 def _named(losses: Losses) -> dict[str, Tensor]:
     """The losses by name, checked."""
     if isinstance(losses, Tensor) or not isinstance(losses, Mapping | Sequence):
-        raise PolytaskError(f"expected losses by task name, {{'task': scalar, ...}}, or a list of scalars, got {type(losses).__name__}")
+        raise PolytaskError(
+            f"expected losses by task name, {{'task': scalar, ...}}, or a list of scalars, got {type(losses).__name__}"
+        )
     named = dict(losses) if isinstance(losses, Mapping) else {str(k): loss for k, loss in enumerate(losses)}
     if not named:
-        raise PolytaskError("there are no losses: no task has a label in this batch; skip the batch, or look at the labels")
+        raise PolytaskError(
+            "there are no losses: no task has a label in this batch; skip the batch, or look at the labels"
+        )
     for name, loss in named.items():
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             came = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise PolytaskError(f"the loss of {name!r} must be a scalar tensor, got {came}; take the mean over its labels")
+            raise PolytaskError(
+                f"the loss of {name!r} must be a scalar tensor, got {came}; take the mean over its labels"
+            )
         if not loss.requires_grad:
             raise PolytaskError(
-                f"the loss of {name!r} has no autograd graph (was it computed under no_grad, or detached?): nothing to learn from"
+                f"the loss of {name!r} has no autograd graph (was it computed under no_grad, or detached?): "
+                "there is nothing to learn from"
             )
     return {name: loss.reshape(()) for name, loss in named.items()}

@@ -90,14 +90,17 @@ def task_gradients(
     sizes = [tensor.numel() for tensor in shared]
     kind = shared[0] if shared else losses[0]
     rows = kind.new_zeros(len(losses), sum(sizes), dtype=torch.promote_types(kind.dtype, torch.float32))
-    owned = []
+    owned: list[list[Tensor]] = []
     for number, (loss, mine) in enumerate(zip(losses, own, strict=True)):
         wanted = [*shared, *mine]
         if not wanted:
             owned.append([])
             continue
         found = torch.autograd.grad(
-            loss if scale == 1.0 else loss * scale, wanted, retain_graph=number + 1 < len(losses), allow_unused=True
+            loss if scale == 1.0 else loss * scale,
+            wanted,
+            retain_graph=number + 1 < len(losses),
+            allow_unused=True,
         )
         for part, gradient in zip(rows[number].split(sizes), found, strict=False):
             if gradient is not None:
@@ -133,11 +136,15 @@ def shared_gramian(losses: Sequence[Tensor], shared: Iterable[Tensor] | None = N
         [t, t] float64, the same on all processes. Cost: t backward passes.
     """
     chosen = tuple(shared) if shared is not None else reach(losses).shared
-    rows = [torch.autograd.grad(loss, chosen, retain_graph=True, allow_unused=True) for loss in losses] if chosen else []
+    rows = (
+        [torch.autograd.grad(loss, chosen, retain_graph=True, allow_unused=True) for loss in losses] if chosen else []
+    )
     if not rows:
         return losses[0].new_zeros(len(losses), len(losses), dtype=torch.float64)
-    flat = [torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in zip(chosen, row, strict=True)])
-            for row in rows]
+    flat = [
+        torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in zip(chosen, row, strict=True)])
+        for row in rows
+    ]
     return gramian(mean_over_processes(torch.stack(flat)))
 
 
@@ -178,6 +185,6 @@ def check_same_tasks(names: Sequence[str], device: torch.device) -> None:
     dist.all_reduce(extremes, dist.ReduceOp.MAX)
     if extremes[0] != -extremes[1]:
         raise PolytaskError(
-            f"the processes have losses of different tasks (this one: {list(names)}); give every process a loss for every "
-            "task of the joined batch (0 times the prediction's sum where a process has no label), in the same order"
+            f"the processes have losses of different tasks (this one: {list(names)}); give every process a loss "
+            "for every task of the joined batch (0 times the prediction's sum where a process has no label), in the same order"
         )

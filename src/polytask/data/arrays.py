@@ -128,7 +128,10 @@ class TensorData:
     def fingerprint(self) -> str:
         """A checksum of everything in the data set: equal data have equal fingerprints."""
         digest = hashlib.blake2b(digest_size=16)
-        for name, column in {**_columns(self.inputs), **{f"target {k}": v for k, v in self.targets.items()}}.items():
+        for name, column in {
+            **_columns(self.inputs),
+            **{f"target {k}": v for k, v in self.targets.items()},
+        }.items():
             digest.update(f"{name} {column.dtype} {list(column.shape)}".encode())
             digest.update(column.contiguous().numpy().data)
         return digest.hexdigest()

@@ -12,6 +12,4 @@ def data_file(data_root: str | Path, name: str) -> Path:
         return path
     if not root.is_dir():
         raise PolytaskError(f"no folder {root}: --data-root must be the folder that holds {name}")
-    raise PolytaskError(
-        f"expected the file {path} and it is not there; put it there or give another --data-root"
-    )
+    raise PolytaskError(f"expected the file {path} and it is not there; put it there or give another --data-root")

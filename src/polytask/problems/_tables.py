@@ -21,9 +21,7 @@ def table_problem(prepared: PreparedTable, tasks: tuple[Task, ...] | None = None
         tasks=tasks or prepared.tasks,
         splits=prepared.splits,
         backbone=MLP(
-            inputs=TableInputs(
-                numbers=len(preprocessing.features), cardinalities=preprocessing.cardinalities
-            ),
+            inputs=TableInputs(numbers=len(preprocessing.features), cardinalities=preprocessing.cardinalities),
             widths=(64, 64) if rows < 20_000 else (128, 64),
         ),
         suggested=suggested_budget(rows),

@@ -67,7 +67,6 @@ def adult(data_root: Path, seed: int = 0, keep_proxies: bool = False) -> Problem
         notes=(
             "'relationship' (husband, wife) gives marital status away; it is "
             + ("an input here" if keep_proxies else "not an input, so scores are below published ones"),
-            "the official test rows are kept; some have the same inputs as a training row, as in all "
-            "published tables",
+            "the official test rows are kept; some have the same inputs as a training row, as in all published tables",
         ),
     )

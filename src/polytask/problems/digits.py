@@ -57,9 +57,7 @@ def digits(n_train: int = 4000, seed: int = 0, auxiliary: bool = False) -> Probl
         targets = {"left": found[:, 0], "right": found[:, 1]}
         if auxiliary:
             targets["sum"] = found.sum(1).float()
-        splits[name] = TensorData(
-            torch.from_numpy(overlay(pictures, pairs, CANVAS, LEFT, RIGHT, rng)), targets
-        )
+        splits[name] = TensorData(torch.from_numpy(overlay(pictures, pairs, CANVAS, LEFT, RIGHT, rng)), targets)
     tasks: list[Task] = [MultiClass("left", classes=10), MultiClass("right", classes=10)]
     tasks += [Regression("sum", auxiliary=True)] if auxiliary else []
     return Problem(
@@ -83,7 +81,5 @@ def digits(n_train: int = 4000, seed: int = 0, auxiliary: bool = False) -> Probl
 def digit_sources(labels: "np.ndarray", seed: int) -> dict[str, "np.ndarray"]:
     """Source digits of each split: 70, 15 and 15 % of every class."""
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.15, stratify=labels, random_state=seed)
-    train, validation = train_test_split(
-        rest, test_size=0.15 / 0.85, stratify=labels[rest], random_state=seed
-    )
+    train, validation = train_test_split(rest, test_size=0.15 / 0.85, stratify=labels[rest], random_state=seed)
     return {"train": train, "validation": validation, "test": test}

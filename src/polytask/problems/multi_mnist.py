@@ -67,14 +67,10 @@ def multi_mnist(data_root: Path, n_train: int = 50_000, seed: int = 0) -> Proble
         pairs = draw_pairs(own, size, rng)
         found = torch.from_numpy(labels[pairs]).long()
         composed = torch.from_numpy(overlay(pictures, pairs, CANVAS, LEFT, RIGHT, rng))
-        splits[name] = TensorData(
-            composed, {"left": found[:, 0], "right": found[:, 1]}, transform=bytes_to_floats
-        )
+        splits[name] = TensorData(composed, {"left": found[:, 0], "right": found[:, 1]}, transform=bytes_to_floats)
     return Problem(
         name="multi_mnist",
-        tasks=tuple(
-            MultiClass(name, classes=10).fitted(splits["train"].targets[name]) for name in ("left", "right")
-        ),
+        tasks=tuple(MultiClass(name, classes=10).fitted(splits["train"].targets[name]) for name in ("left", "right")),
         splits=splits,
         backbone=SmallCNN(channels=1, widths=(16, 32, 64)),
         summary="Two overlapping MNIST digits in one 36 x 36 picture: name the left and the right one",
@@ -83,8 +79,7 @@ def multi_mnist(data_root: Path, n_train: int = 50_000, seed: int = 0) -> Proble
         suggested={"epochs": 10, "batch_size": 256, "learning_rate": 2e-3},
         spec={"name": "multi_mnist", "args": {"data_root": str(data_root), "n_train": n_train, "seed": seed}},
         notes=(
-            "official MNIST test digits are in test pictures alone; validation digits are taken from the "
-            "training file",
+            "official MNIST test digits are in test pictures alone; validation digits are taken from the training file",
             "pictures are drawn from the seed: scores are not those of published MultiMNIST tables",
         ),
     )

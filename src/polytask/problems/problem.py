@@ -51,7 +51,9 @@ class Problem:
     def __post_init__(self) -> None:
         missing = [name for name in SPLITS if name not in self.splits]
         if missing:
-            raise PolytaskError(f"problem '{self.name}' lacks the {', '.join(missing)} split; it needs {', '.join(SPLITS)}")
+            raise PolytaskError(
+                f"problem '{self.name}' lacks the {', '.join(missing)} split; it needs {', '.join(SPLITS)}"
+            )
         names = [task.name for task in self.tasks]
         if not names or len(set(names)) < len(names):
             raise PolytaskError(f"problem '{self.name}' needs tasks with different names, got {names}")
@@ -61,7 +63,9 @@ class Problem:
             labels = self.splits[split].counts()
             for name in names:
                 if name not in labels:
-                    raise PolytaskError(f"the {split} split has no targets for task '{name}'; {did_you_mean(name, labels)}")
+                    raise PolytaskError(
+                        f"the {split} split has no targets for task '{name}'; {did_you_mean(name, labels)}"
+                    )
                 if not labels[name]:
                     raise PolytaskError(
                         f"task '{name}' has no label in the {split} split ({len(self.splits[split])} rows): "
@@ -73,7 +77,9 @@ class Problem:
         for each in self.tasks:
             if each.name == name:
                 return each
-        raise PolytaskError(f"no task '{name}' in problem '{self.name}'; {did_you_mean(name, [t.name for t in self.tasks])}")
+        raise PolytaskError(
+            f"no task '{name}' in problem '{self.name}'; {did_you_mean(name, [t.name for t in self.tasks])}"
+        )
 
     def only(self, *names: str) -> "Problem":
         """The same problem with these tasks alone, and only the rows with a label for one of them."""

@@ -15,7 +15,8 @@ def key(task: str) -> str:
     ('income', 'hours%2Eper%2Eweek', '%74ype')
     """
     safe = task.replace("%", "%25").replace(".", "%2E")
-    return f"%{ord(safe[0]):X}{safe[1:]}" if hasattr(nn.ModuleDict, safe) or safe in vars(nn.ModuleDict()) else safe
+    taken = hasattr(nn.ModuleDict(), safe)
+    return f"%{ord(safe[0]):X}{safe[1:]}" if taken else safe
 
 
 def readable(name: str) -> str:
@@ -24,7 +25,7 @@ def readable(name: str) -> str:
 
 
 class PerTask(nn.ModuleDict):
-    """One module per task; `of(task)` finds it. Task names may hold dots or be words that torch uses itself."""
+    """One module per task; `of(task)` finds it. Task names may hold dots or be words that torch uses."""
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         super().__init__({key(task): module for task, module in modules.items()})

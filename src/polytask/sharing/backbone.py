@@ -22,10 +22,10 @@ class State(NamedTuple):
 
 
 class Backbone(nn.Module, ABC):
-    """A network in S stages that gives the feature of every stage: [b, c], tokens [b, n, c] or a map [b, c, h, w].
+    """A network in S stages that gives the feature of every stage.
 
-    To bring your own, put its stages into a `SequentialBackbone`, or subclass this and write `forward` (and
-    `_split`, if it shall be shared in part).
+    A feature is a vector [b, c], tokens [b, n, c] or a map [b, c, h, w]. To bring your own, put its stages into
+    a `SequentialBackbone`, or subclass this and write `forward` (and `split_inside`, to share it in part).
 
     Args:
         widths: the number of channels c of each stage's feature, lowest stage first; S = len(widths).
@@ -37,7 +37,7 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.widths = tuple(widths)
         if not self.widths:
-            raise PolytaskError(f"{type(self).__name__} has no stages; give at least one, for example widths=(64,)")
+            raise PolytaskError(f"{type(self).__name__} has no stages; give at least one, as in widths=(64,)")
         if not all(isinstance(width, int) and width > 0 for width in self.widths):
             raise PolytaskError(f"widths must be positive whole numbers, got {self.widths}")
 
@@ -45,18 +45,18 @@ class Backbone(nn.Module, ABC):
     def forward(self, inputs: Any) -> list[Tensor]:
         """The features of all S stages, lowest first."""
 
-    def keep_only(self, stages: Iterable[int]) -> None:  # noqa: B027 - nothing to do is the usual case
+    def keep_only(self, stages: Iterable[int]) -> None:
         """Say which stages' features (0 to S - 1) will be read, before the first step and before `split`.
 
-        Parameters that feed none of them become constants, so that everything trainable gets a gradient. Backbones
-        whose stages all lead to the last one, as most do, have nothing to do.
+        Parameters that feed none of them become constants, so that everything trainable gets a gradient.
+        Backbones whose stages all lead to the last one, as most do, have nothing to do.
         """
 
     def split(self, stage: int) -> tuple[nn.Module, nn.Module]:
-        """Cut after the first `stage` stages into `(lower, upper)`, which own this backbone's parameters between them.
+        """Cut after the first `stage` stages into `(lower, upper)`.
 
-        upper(lower(inputs)) equals self(inputs): `lower` gives a `State`, `upper` all S features. `split(0)` leaves
-        everything to `upper`, `split(S)` everything to `lower`.
+        upper(lower(inputs)) equals self(inputs): `lower` gives a `State`, `upper` all S features. Between them
+        they hold the very parameters of this backbone: all are in `upper` for stage 0, in `lower` for stage S.
 
         Raises:
             PolytaskError: there is no such stage, or this backbone cannot be cut there.
@@ -73,9 +73,10 @@ class Backbone(nn.Module, ABC):
             return _Inputs(), _FromInputs(self)
         if stage == len(self.widths):
             return _ToState(self), _Upper([])
-        return self._split(stage)
+        return self.split_inside(stage)
 
-    def _split(self, stage: int) -> tuple[nn.Module, nn.Module]:
+    def split_inside(self, stage: int) -> tuple[nn.Module, nn.Module]:
+        """What `split` does for 0 < stage < S; a backbone that leaves it out is shared as a whole or not at all."""
         last = len(self.widths)
         raise PolytaskError(
             f"{type(self).__name__} cannot be cut after stage {stage}: share 0 or {last} stages, "
@@ -92,7 +93,8 @@ class SequentialBackbone(Backbone):
 
     >>> import torch
     >>> from torch import nn
-    >>> backbone = SequentialBackbone([nn.Linear(3, 8), nn.Sequential(nn.ReLU(), nn.Linear(8, 2))], widths=(8, 2))
+    >>> stages = [nn.Linear(3, 8), nn.Sequential(nn.ReLU(), nn.Linear(8, 2))]
+    >>> backbone = SequentialBackbone(stages, widths=(8, 2))
     >>> [tuple(each.shape) for each in backbone(torch.zeros(5, 3))]
     [(5, 8), (5, 2)]
     """
@@ -101,12 +103,14 @@ class SequentialBackbone(Backbone):
         super().__init__(widths)
         self.stages = nn.ModuleList(stages)
         if len(self.stages) != len(self.widths):
-            raise PolytaskError(f"expected one width per stage, got {len(self.stages)} stages and widths {self.widths}")
+            raise PolytaskError(
+                f"expected one width per stage, got {len(self.stages)} stages and widths {self.widths}"
+            )
 
     def forward(self, inputs: Any) -> list[Tensor]:
         return _run(self.stages, inputs)
 
-    def _split(self, stage: int) -> tuple[nn.Module, nn.Module]:
+    def split_inside(self, stage: int) -> tuple[nn.Module, nn.Module]:
         return _Lower(self.stages[:stage]), _Upper(self.stages[stage:])
 
 
@@ -114,8 +118,8 @@ def build(backbone: Callable[[], Backbone]) -> Backbone:
     """A fresh backbone whose last stage's feature will be read."""
     if isinstance(backbone, nn.Module) or not callable(backbone):
         raise PolytaskError(
-            "a backbone is given as something that makes a fresh one at each call, for example sharing.MLP(64) or "
-            f"lambda: MyBackbone(...), because tasks may need one each; got {type(backbone).__name__}"
+            "a backbone is given as something that makes a fresh one at each call, for tasks may need one each: "
+            f"for example sharing.MLP(64) or lambda: MyBackbone(...); got {type(backbone).__name__}"
         )
     fresh = backbone()
     if not isinstance(fresh, Backbone):
@@ -131,8 +135,8 @@ def check_stage(stage: int, stages: int, name: str) -> None:
     """Raise unless 0 <= stage <= stages."""
     if not isinstance(stage, int) or not 0 <= stage <= stages:
         raise PolytaskError(
-            f"{name} must be a whole number from 0 (nothing shared) to {stages} (all stages of this backbone), "
-            f"got {stage!r}"
+            f"{name} must be a whole number from 0 (nothing shared) to {stages} "
+            f"(all stages of this backbone), got {stage!r}"
         )
 
 

@@ -9,7 +9,6 @@ from polytask.errors import PolytaskError
 from polytask.sharing._per_task import readable
 from polytask.sharing.model import MultiTaskModel
 
-
 _Users = dict[str, tuple[str, ...]]
 
 
@@ -47,22 +46,20 @@ class Description:
 
     def __str__(self) -> str:
         rows = [("part", "used by", "parameters", "percent")]
-        for part in self.parts:
-            rows.append((part.module, self._users(part), f"{part.parameters:,}", self._percent(part.parameters)))
-        rows.append(("total", "", f"{self.parameters:,}", self._percent(self.parameters)))
+        for name, users, size in [*map(self._row, self.parts), ("total", "", self.parameters)]:
+            rows.append((name, users, f"{size:,}", f"{100 * size / max(self.parameters, 1):.1f}"))
         first, second, third, fourth = (max(len(row[k]) for row in rows) for k in range(4))
         lines = [f"{a:<{first}}  {b:<{second}}  {c:>{third}}  {d:>{fourth}}" for a, b, c, d in rows]
         rule = "-" * len(lines[0])
         count = f"{len(self.tasks)} task{'s' * (len(self.tasks) > 1)}: {', '.join(self.tasks)}"
-        return "\n".join([f"{self.model}, {count}", rule, lines[0], rule, *lines[1:-1], rule, lines[-1], self._verdict()])
+        return "\n".join(
+            [f"{self.model}, {count}", rule, lines[0], rule, *lines[1:-1], rule, lines[-1], self._verdict()]
+        )
 
-    def _users(self, part: Part) -> str:
-        if len(part.tasks) > 2 and part.tasks == self.tasks:
-            return f"all {len(part.tasks)} tasks"
-        return ", ".join(part.tasks) or "no task"
-
-    def _percent(self, parameters: int) -> str:
-        return f"{100 * parameters / self.parameters:.1f}" if self.parameters else "-"
+    def _row(self, part: Part) -> tuple[str, str, int]:
+        everyone = len(part.tasks) > 2 and part.tasks == self.tasks
+        users = f"all {len(part.tasks)} tasks" if everyone else ", ".join(part.tasks) or "no task"
+        return part.module, users, part.parameters
 
     def _verdict(self) -> str:
         if not self.shared:

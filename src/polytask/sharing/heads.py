@@ -9,8 +9,8 @@ from polytask.errors import PolytaskError
 def pool(feature: Float[Tensor, "b ..."]) -> Float[Tensor, "b c"]:
     """The mean over all positions: one vector per sample, [b, c].
 
-    z[b, c] = mean over (h, w) of a map [b, c, h, w], mean over n of tokens [b, n, c]; vectors [b, c] stay as they
-    are. Models pool once where several heads read the same feature, so the heads themselves (`Task.head`) see [b, c].
+    z[b, c] = mean over (h, w) of a map [b, c, h, w], mean over n of tokens [b, n, c]; vectors [b, c] stay as
+    they are. Models pool once where several heads read the same feature: a head (`Task.head`) sees [b, c].
 
     Raises:
         PolytaskError: the feature has neither 2, 3 nor 4 axes.

@@ -30,7 +30,9 @@ class MultiTaskModel(nn.Module, ABC):
         super().__init__()
         self.tasks = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
         if not self.tasks:
-            raise PolytaskError(f'{type(self).__name__} needs at least one task, for example [tasks.Binary("spam")]')
+            raise PolytaskError(
+                f'{type(self).__name__} needs at least one task, for example [tasks.Binary("spam")]'
+            )
         names = [task.name for task in self.tasks]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -47,8 +49,9 @@ class MultiTaskModel(nn.Module, ABC):
             tasks: names of the tasks to predict; all when left out.
 
         Returns:
-            {task: [b, outputs]} in the order of `self.tasks`, and the tensors through which every gradient to the
-            shared parameters passes; None when nothing is shared, or when it is shared in more than one place.
+            {task: [b, outputs]} in the order of `self.tasks`, and the tensors through which every gradient to
+            the shared parameters passes; None when nothing is shared, or when it is shared in more than one
+            place.
 
         Raises:
             PolytaskError: the model has no such task.

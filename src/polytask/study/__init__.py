@@ -6,4 +6,16 @@ from polytask.study.run import Job, train
 from polytask.study.summarise import summarise
 from polytask.study.summary import ArmSummary, MetricInfo, Summary, TaskInfo
 
-__all__ = ["SINGLE_TASK", "Arm", "ArmSummary", "Job", "MetricInfo", "Study", "Summary", "TaskInfo", "compare", "summarise", "train"]
+__all__ = [
+    "SINGLE_TASK",
+    "Arm",
+    "ArmSummary",
+    "Job",
+    "MetricInfo",
+    "Study",
+    "Summary",
+    "TaskInfo",
+    "compare",
+    "summarise",
+    "train",
+]

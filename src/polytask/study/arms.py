@@ -45,7 +45,7 @@ class Arm:
     def sharing_name(self) -> str:
         """The architecture, with the settings that are not its defaults."""
         if isinstance(self.sharing, partial):
-            return _call(self.sharing.func.__name__, self.sharing.keywords)  # type: ignore[attr-defined]
+            return _call(self.sharing.func.__name__, self.sharing.keywords)
         return getattr(self.sharing, "__name__", type(self.sharing).__name__)
 
     @property

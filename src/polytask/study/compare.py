@@ -121,7 +121,10 @@ def workers(jobs: int | None) -> tuple[int, int]:
 
 
 def _run_all(
-    work: Sequence[tuple[Job, Mapping[str, Mapping[str, float]] | None]], root: Path, jobs: int | None, backend: str | None
+    work: Sequence[tuple[Job, Mapping[str, Mapping[str, float]] | None]],
+    root: Path,
+    jobs: int | None,
+    backend: str | None,
 ) -> Iterator[Record]:
     processes, threads = workers(jobs)
     calls = [delayed(train)(job, root / job.key, reference, threads) for job, reference in work]
@@ -153,7 +156,10 @@ def _first_error(records: Sequence[Record]) -> str:
 
 
 def _write_records(root: Path, records: Sequence[Record]) -> None:
-    write_whole(root / "records.jsonl", "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records).encode())
+    write_whole(
+        root / "records.jsonl",
+        "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records).encode(),
+    )
 
 
 def _command() -> str:

@@ -43,13 +43,18 @@ def summarise(
     shown = [each for each in summaries if each.scores]
     headline = {task.name: ways[task.name] for task in problem.tasks if not task.auxiliary}
     ranks = mean_ranks(
-        [{t: {m: i.mean for m, i in found.items()} for t, found in each.scores.items()} for each in shown], headline
+        [{t: {m: i.mean for m, i in found.items()} for t, found in each.scores.items()} for each in shown],
+        headline,
     )
     ranked = {each.name: rank for each, rank in zip(shown, ranks, strict=True)}
     candidates = [each for each in summaries if each.validation is not None and not math.isnan(each.validation)]
     best = max(candidates, key=lambda each: each.validation or 0.0, default=None)
     final = tuple(
-        replace(each, mean_rank=ranked.get(each.name, math.nan), chosen=best is not None and each.name == best.name)
+        replace(
+            each,
+            mean_rank=ranked.get(each.name, math.nan),
+            chosen=best is not None and each.name == best.name,
+        )
         for each in summaries
     )
     return Summary(
@@ -124,7 +129,10 @@ def _costs(runs: Mapping[int, Mapping[str, Any]], confidence: float) -> dict[str
 
 
 def _baseline(
-    runs: Mapping[int, Mapping[str, Any]], records: Sequence[Mapping[str, Any]], ways: Directions, confidence: float
+    runs: Mapping[int, Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]],
+    ways: Directions,
+    confidence: float,
 ) -> ArmSummary:
     scores = [_metrics_only(one["test"], ways) for one in runs.values()]
     return ArmSummary(
@@ -173,7 +181,9 @@ def _arm(
         gains=_intervals(test, ways, confidence) if pairs else {},
         task_gain=task_gain,
         delta_m_metrics=interval([delta_m_metrics(headline(one)) for one in test], confidence) if pairs else None,
-        delta_m_tasks=interval([delta_m_tasks(headline(one), importance) for one in test], confidence) if pairs else None,
+        delta_m_tasks=interval([delta_m_tasks(headline(one), importance) for one in test], confidence)
+        if pairs
+        else None,
         mean_rank=math.nan,
         tasks_better=sum(found.above_zero for found in counted),
         tasks_worse=sum(found.below_zero for found in counted),

@@ -9,8 +9,8 @@ from polytask.study.summary import ArmSummary
 def verdict(arms: Sequence[ArmSummary], auxiliary: Mapping[str, bool], confidence: float = 0.95) -> tuple[str, ...]:
     """What the study showed, in sentences; the first is the headline.
 
-    It speaks of the arm chosen on validation data, and of its delta_m over tasks on test data: a gain is claimed only
-    where the whole interval lies above 0, a loss where it lies below.
+    It speaks of the arm chosen on validation data, and of its delta_m over tasks on test data: a gain is claimed
+    only where the whole interval lies above 0, a loss where it lies below.
 
     Args:
         arms: all of them, one marked `chosen`, one `baseline`.
@@ -27,8 +27,8 @@ def verdict(arms: Sequence[ArmSummary], auxiliary: Mapping[str, bool], confidenc
         _headline(chosen.name, found, confidence),
         _per_task(chosen, auxiliary),
         _cost(chosen, baseline),
-        f"{chosen.name} was chosen on validation data among {others} way{'s' if others > 1 else ''} of training together; "
-        "the figures are of test data.",
+        f"{chosen.name} was chosen on validation data among {others} way{'s' if others > 1 else ''} of training "
+        "together; the figures are of test data.",
         *_others(arms, chosen),
         *_advice(found),
         *_failures(arms),
@@ -46,22 +46,22 @@ def _range(found: Interval) -> str:
 def _headline(name: str, found: Interval, confidence: float) -> str:
     if found.low is None:
         return (
-            f"One seed, no evidence either way: trained together ({name}) the tasks scored {_percent(found.mean)} against "
-            "single-task training; run at least 3 seeds to learn how sure that is."
+            f"One seed, no evidence either way: trained together ({name}) the tasks scored {_percent(found.mean)} "
+            "against single-task training; run at least 3 seeds to learn how sure that is."
         )
-    sure = f"{confidence:.0%} interval".replace("%", " %")
+    sure = f"{100 * confidence:g} % interval {_range(found)}"
     if found.above_zero:
-        return f"Training together was worth it: {name} gained {_percent(found.mean)} over single-task training ({sure} {_range(found)})."
+        gained = f"{name} gained {abs(found.mean):.1f} % over single-task training"
+        return f"Training together was worth it: {gained} ({sure})."
     if found.below_zero:
-        return f"Training together hurt: {name} lost {_percent(found.mean)} against single-task training ({sure} {_range(found)})."
-    return (
-        f"No evidence of gain: {name} scored {_percent(found.mean)} against single-task training, and the {sure} "
-        f"({_range(found)}) covers 0."
-    )
+        return f"Training together hurt: {name} lost {abs(found.mean):.1f} % against single-task training ({sure})."
+    return f"No evidence of gain: {name} scored {_percent(found.mean)} against single-task training ({sure} covers 0)."
 
 
 def _per_task(chosen: ArmSummary, auxiliary: Mapping[str, bool]) -> str:
-    better, worse, unclear = [], [], []
+    better: list[str] = []
+    worse: list[str] = []
+    unclear: list[str] = []
     for task, found in chosen.task_gain.items():
         if not auxiliary[task]:
             place = better if found.above_zero else worse if found.below_zero else unclear
@@ -72,8 +72,8 @@ def _per_task(chosen: ArmSummary, auxiliary: Mapping[str, bool]) -> str:
 
 def _cost(chosen: ArmSummary, baseline: ArmSummary) -> str:
     return (
-        f"One network in place of {len(chosen.task_gain)}: {chosen.parameters / baseline.parameters:.2f} times the parameters "
-        f"and {chosen.seconds.mean / max(baseline.seconds.mean, 1e-9):.2f} times the training time."
+        f"One network in place of {len(chosen.task_gain)}: {chosen.parameters / baseline.parameters:.2f} times the "
+        f"parameters and {chosen.seconds.mean / max(baseline.seconds.mean, 1e-9):.2f} times the training time."
     )
 
 
@@ -93,8 +93,13 @@ def _advice(found: Interval) -> list[str]:
     if found.low is None or found.above_zero:
         return []
     if found.below_zero:
-        return ["What to try: share fewer stages, weigh the tasks by hand (Static), or train apart the tasks that lose."]
-    return ["What to try: more seeds for a narrower interval; if one smaller network is worth having, equal scores are a gain too."]
+        return [
+            "What to try: share fewer stages, weigh the tasks by hand (Static), or train apart the tasks that lose."
+        ]
+    return [
+        "What to try: more seeds for a narrower interval; and if one smaller network is worth having, equal scores "
+        "are a gain, too."
+    ]
 
 
 def _failures(arms: Sequence[ArmSummary]) -> list[str]:

@@ -193,8 +193,11 @@ class MultiLabel(Task):
         return torch.where(there, each, 0)
 
     def metrics(self) -> dict[str, Metric]:
-        options = {"average": "macro", "validate_args": False, "ignore_index": MISSING_CLASS}
-        return {"auroc": MultilabelAUROC(self.outputs, **options), "f1": MultilabelF1Score(self.outputs, **options)}
+        options: dict[str, Any] = {"average": "macro", "validate_args": False, "ignore_index": MISSING_CLASS}
+        return {
+            "auroc": MultilabelAUROC(self.outputs, **options),
+            "f1": MultilabelF1Score(self.outputs, **options),
+        }
 
     def update(self, metrics: Mapping[str, Metric], prediction: Tensor, target: Tensor) -> None:
         known = torch.where(present(target), target, MISSING_CLASS).long()

@@ -66,7 +66,9 @@ class Regression(Task):
             )
         labels = self._labels(target).double()
         if not bool(torch.isfinite(labels).all()):
-            raise PolytaskError(f"task '{self.name}' has infinite training labels; mark them missing (NaN) or mend them")
+            raise PolytaskError(
+                f"task '{self.name}' has infinite training labels; mark them missing (NaN) or mend them"
+            )
         mean, deviation = labels.mean().item(), labels.std(correction=0).item()
         if deviation <= 1e-12 * max(abs(mean), 1e-300):
             raise PolytaskError(

@@ -142,9 +142,7 @@ def losses(
     {'degrees': tensor(4.)}
     """
     return {
-        task.name: task.loss(
-            predictions[task.name], targets[task.name], None if counts is None else counts[task.name]
-        )
+        task.name: task.loss(predictions[task.name], targets[task.name], None if counts is None else counts[task.name])
         for task in tasks
         if task.name in targets
     }

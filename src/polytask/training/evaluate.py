@@ -86,7 +86,9 @@ def constant_scores(tasks: Sequence[Task], train: TensorData, data: TensorData) 
 
 def directions(tasks: Iterable[Task]) -> dict[str, dict[str, bool]]:
     """For every task and metric, whether higher is better."""
-    return {task.name: {name: bool(metric.higher_is_better) for name, metric in task.metrics().items()} for task in tasks}
+    return {
+        task.name: {name: bool(metric.higher_is_better) for name, metric in task.metrics().items()} for task in tasks
+    }
 
 
 def selection_score(

@@ -165,7 +165,13 @@ class _Training:
         checkpoint_every: int | None,
         trackers: Sequence[str] | None,
     ) -> None:
-        self.model, self.tasks, self.balancer, self.budget, self.seed = model, tuple(tasks), balancer, budget, seed
+        self.model, self.tasks, self.balancer, self.budget, self.seed = (
+            model,
+            tuple(tasks),
+            balancer,
+            budget,
+            seed,
+        )
         self.train, self.validation = train, validation
         self.at_features, self.checkpoint_every = at_features, checkpoint_every
         self.names = [task.name for task in self.tasks]
@@ -192,7 +198,13 @@ class _Training:
         )  # type: ignore[call-arg]
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.batches = Batches(
-            train, budget.batch_size, shuffle=True, seed=seed, drop_last=True, rank=self.rank, world=self.world
+            train,
+            budget.batch_size,
+            shuffle=True,
+            seed=seed,
+            drop_last=True,
+            rank=self.rank,
+            world=self.world,
         )
         self.total_steps = budget.epochs * len(self.batches)
         self.score = selection_score(
@@ -272,7 +284,7 @@ class _Training:
         factor = self.budget.schedule(progress.step / self.total_steps)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        pieces = [each for each in whole[self.rank :: self.world].chunk(self.budget.accumulate)]
+        pieces = whole[self.rank :: self.world].chunk(self.budget.accumulate)
         kept = Kept(self.model) if progress.memory == 0 else None
         pending, looked = None, 0.0
         try:
@@ -285,7 +297,12 @@ class _Training:
                     names = [name for name in self.names if name in counts]
                     predictions, features = self._forward(batch.inputs, names)
                     found = losses(self.tasks, {n: p.float() for n, p in predictions.items()}, batch.targets, counts)
-                if pending is None and self.budget.probe and progress.batch == 0 and progress.epoch % self.budget.probe == 0:
+                if (
+                    pending is None
+                    and self.budget.probe
+                    and progress.batch == 0
+                    and progress.epoch % self.budget.probe == 0
+                ):
                     looked += self._look(found)
                 if pending is None:
                     scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
@@ -305,7 +322,9 @@ class _Training:
             return self.model(inputs, names), None
         predictions, features = self.model.forward_with_features(inputs, names)  # type: ignore[operator]
         if features is None:
-            raise PolytaskError(f"{type(self.model).__name__} has no shared features to balance at; balance at the parameters")
+            raise PolytaskError(
+                f"{type(self.model).__name__} has no shared features to balance at; balance at the parameters"
+            )
         return predictions, features
 
     def _update(self) -> None:
@@ -347,7 +366,9 @@ class _Training:
             return torch.cuda.max_memory_allocated()
         learned = [p for p in self.model.parameters() if p.requires_grad]
         state = [each for slot in self.optimizer.state.values() for each in slot.values() if isinstance(each, Tensor)]
-        rows = 0 if balanced.gramian is None and not isinstance(self.balancer, JacobianBalancer) else len(balanced.tasks)
+        rows = (
+            0 if balanced.gramian is None and not isinstance(self.balancer, JacobianBalancer) else len(balanced.tasks)
+        )
         return kept.bytes + size_of(self.model.parameters()) + (1 + rows) * size_of(learned) + size_of(state)
 
     def _not_finite(self, error: NonFiniteLoss) -> None:
@@ -357,8 +378,12 @@ class _Training:
             progress.skipped += 1
             progress.step += 1
             return
-        told = ", ".join(f"'{name}' was {float(progress.last[name]):.4g}" for name in error.tasks if name in progress.last)
-        kept = f"; epochs 1 to {progress.epoch} are kept in {self.folder.path}" if self.folder and progress.epoch else ""
+        told = ", ".join(
+            f"'{name}' was {float(progress.last[name]):.4g}" for name in error.tasks if name in progress.last
+        )
+        kept = (
+            f"; epochs 1 to {progress.epoch} are kept in {self.folder.path}" if self.folder and progress.epoch else ""
+        )
         raise TrainingError(
             f"the loss of {' and '.join(repr(name) for name in error.tasks)} became "
             f"{', '.join(str(error.values[name]) for name in error.tasks)} at step {progress.step + 1} (epoch "
@@ -404,14 +429,13 @@ class _Training:
         randoms = self._everyones_random_state()
         if not self.accelerator.is_main_process:
             return
-        progress = {name: value for name, value in vars(self.progress).items()}
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "balancer": self.balancer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": randoms,
-            "progress": progress,
+            "progress": vars(self.progress),
         }
         folder.save(state, self.progress.epochs)
 
@@ -436,7 +460,9 @@ class _Training:
 
 def _check(tasks: Sequence[Task], train: TensorData, validation: TensorData, model: nn.Module) -> None:
     if isinstance(model, nn.parallel.DistributedDataParallel):
-        raise PolytaskError("give fit the model itself, not wrapped in DistributedDataParallel: fit averages over processes")
+        raise PolytaskError(
+            "give fit the model itself, not wrapped in DistributedDataParallel: fit averages over processes"
+        )
     for split, data in {"training": train, "validation": validation}.items():
         labels = data.counts()
         for task in tasks:
@@ -451,7 +477,9 @@ def _flat(epoch: Mapping[str, Any]) -> dict[str, float]:
     """An epoch as one level of numbers for a tracker."""
     found = {name: epoch[name] for name in ("score", "learning_rate", "seconds")}
     for split in ("train", "validation"):
-        found |= {f"{split}/{task}/{name}": value for task, each in epoch[split].items() for name, value in each.items()}
+        found |= {
+            f"{split}/{task}/{name}": value for task, each in epoch[split].items() for name, value in each.items()
+        }
     if epoch["conflict"]:
         tasks, cosine = epoch["conflict"]["tasks"], epoch["conflict"]["cosine"]
         found |= {f"cosine/{a}, {b}": cosine[i][j] for i, a in enumerate(tasks) for j, b in enumerate(tasks) if i < j}

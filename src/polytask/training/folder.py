@@ -15,7 +15,7 @@ ABOUT = """# A run of polytask
 | --- | --- |
 | `run.json` | what was asked for: tasks, model, balancer, budget, seed, data checksums, versions |
 | `epochs.jsonl` | one line per epoch: losses, weights, validation scores, gradient conflict, time |
-| `checkpoint.safetensors` | the whole state after the last saved step (tensors, and JSON in the metadata); the same command goes on from it, bit for bit |
+| `checkpoint.safetensors` | the state after the last saved step, JSON in its metadata: the same command goes on from it |
 | `model.safetensors` | the weights of the best epoch on validation data |
 | `record.json` | the results, written when the run is over |
 
@@ -38,9 +38,13 @@ class RunFolder:
         asked = self.path / "run.json"
         if asked.is_file():
             before = self.settings()
-            other = sorted(k for k in before.keys() | settings.keys() if k != "versions" and before.get(k) != settings.get(k))
+            other = sorted(
+                k for k in before.keys() | settings.keys() if k != "versions" and before.get(k) != settings.get(k)
+            )
             if other:
-                shown = "; ".join(f"{k}: {_short(before.get(k))} there, {_short(settings.get(k))} now" for k in other[:3])
+                shown = "; ".join(
+                    f"{k}: {_short(before.get(k))} there, {_short(settings.get(k))} now" for k in other[:3]
+                )
                 raise PolytaskError(
                     f"{self.path} holds a run with other settings ({shown}); give another folder, or delete this one"
                 )
@@ -84,7 +88,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise PolytaskError(f"there is no {path.name} in {path.parent}: it is not the folder of a run of polytask") from None
+        raise PolytaskError(
+            f"there is no {path.name} in {path.parent}: it is not the folder of a run of polytask"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise PolytaskError(f"{path} is not whole JSON ({error}); delete the folder to begin anew") from None
 

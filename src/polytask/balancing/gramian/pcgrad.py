@@ -30,7 +30,11 @@ def pcgrad_weights(gramian: Tensor, orders: Tensor) -> Tensor:
     coefficients = torch.eye(size, dtype=gramian.dtype, device=gramian.device)
     for other in orders.T:
         along = (coefficients * gramian[other]).sum(1)
-        removed = torch.where((along < 0) & (other != rows), along / squares[other].clamp_min(torch.finfo(gramian.dtype).tiny), 0)
+        removed = torch.where(
+            (along < 0) & (other != rows),
+            along / squares[other].clamp_min(torch.finfo(gramian.dtype).tiny),
+            0,
+        )
         coefficients[rows, other] -= removed
     return coefficients.sum(0)
 

@@ -66,7 +66,9 @@ class GradDrop(Randomised, JacobianBalancer):
         names = [task.name for task in tasks]
         for name in self.leak if isinstance(self.leak, Mapping) else ():
             if name not in names:
-                raise PolytaskError(f"there is a leak for task '{name}', which does not exist; {did_you_mean(name, names)}")
+                raise PolytaskError(
+                    f"there is a leak for task '{name}', which does not exist; {did_you_mean(name, names)}"
+                )
 
     def direction(self, jacobian: Tensor, step: Step | None = None) -> Tensor:
         signed = jacobian

@@ -59,8 +59,9 @@ class Static(LossBalancer):
         names = [task.name for task in tasks]
         for name in self.weights:
             if name not in names:
-                raise PolytaskError(f"there is a static weight for task '{name}', which does not exist; "
-                                    f"{did_you_mean(name, names)}")
+                raise PolytaskError(
+                    f"there is a static weight for task '{name}', which does not exist; {did_you_mean(name, names)}"
+                )
 
     def total(self, losses: Tensor, tasks: Sequence[str] = ()) -> Tensor:
         if len(tasks) != len(losses):

@@ -56,7 +56,9 @@ class Uncertainty(Remembering, LossBalancer):
         super().__post_init__()
         for name in self.regression:
             if name not in self.tasks:
-                raise PolytaskError(f"regression task '{name}' is not one of the tasks; {did_you_mean(name, self.tasks)}")
+                raise PolytaskError(
+                    f"regression task '{name}' is not one of the tasks; {did_you_mean(name, self.tasks)}"
+                )
         self._learn({name: 0.5 if name in self.regression else 1.0 for name in self.tasks})
 
     def _learn(self, scales: Mapping[str, float]) -> None:

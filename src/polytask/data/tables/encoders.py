@@ -172,9 +172,7 @@ class DateEncoder(Encoder):
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "Encoder":
-        parts = [
-            (part, {key: each[key] for key in each if key != "encoder"}) for part, each in plain["parts"]
-        ]
+        parts = [(part, {key: each[key] for key in each if key != "encoder"}) for part, each in plain["parts"]]
         return cls(plain["name"], tuple((part, NumberEncoder(**each)) for part, each in parts))
 
 

@@ -7,9 +7,7 @@ import polars as pl
 from polytask.data.tables.conversion import to_words
 
 
-def recodings(
-    frame: pl.DataFrame, inputs: Iterable[str], targets: Iterable[str]
-) -> Iterator[tuple[str, str]]:
+def recodings(frame: pl.DataFrame, inputs: Iterable[str], targets: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Pairs (input, target) where one column tells the other exactly.
 
     Either each value of one goes with one value of the other and back (for columns with repeated values), or

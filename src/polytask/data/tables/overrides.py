@@ -95,9 +95,7 @@ class _Reader:
         found: dict[str, Any] = {}
         for key, node in self._entries(root, "the file"):
             if key.value not in self.keys:
-                raise PolytaskError(
-                    f"{self._at(key)}unknown entry '{key.value}': {did_you_mean(key.value, self.keys)}"
-                )
+                raise PolytaskError(f"{self._at(key)}unknown entry '{key.value}': {did_you_mean(key.value, self.keys)}")
             found[key.value] = self.keys[key.value](node)
         return Overrides(**found, lines=self.lines)
 

@@ -88,9 +88,7 @@ def prepare(
 
     preprocessing = TablePreprocessing.fit(frame, schema.inputs, rows["train"], overrides.missing)
     data = {
-        name: TensorData(
-            preprocessing.encode(frame, these), {task: each[these] for task, each in labels.items()}
-        )
+        name: TensorData(preprocessing.encode(frame, these), {task: each[these] for task, each in labels.items()})
         for name, these in rows.items()
     }
     aside = [column for target in wanted for column in target.columns]

@@ -69,8 +69,7 @@ class TablePreprocessing:
                 encoders.append(encoder)
         if not encoders:
             raise PolytaskError(
-                "no input column is left: in the training rows none varies; look at the table, or declare "
-                "kinds"
+                "no input column is left: in the training rows none varies; look at the table, or declare kinds"
             )
         return cls(tuple(encoders), tuple(missing), tuple(left_out))
 

@@ -15,9 +15,7 @@ MISSING: tuple[str, ...] = ("", "?", "NA", "N/A", "n/a", "#N/A", "null", "NULL",
 SEPARATORS = ",;\t|"
 
 
-def read_table(
-    path: str | Path, missing: Sequence[str] = MISSING, text: Collection[str] = ()
-) -> pl.DataFrame:
+def read_table(path: str | Path, missing: Sequence[str] = MISSING, text: Collection[str] = ()) -> pl.DataFrame:
     """Read a CSV or Parquet file whole and mark its missing values.
 
     The ending says which: `.parquet` and `.pq`, everything else is read as CSV in UTF-8 with a header line
@@ -68,17 +66,13 @@ def _parquet(path: Path) -> pl.DataFrame:
 
 
 def _csv(path: Path, missing: Sequence[str], text: Collection[str]) -> pl.DataFrame:
-    head = pl.read_csv(
-        path, has_header=False, n_rows=1, infer_schema=False, separator="\x01", quote_char=None
-    )
+    head = pl.read_csv(path, has_header=False, n_rows=1, infer_schema=False, separator="\x01", quote_char=None)
     line = str(head.row(0)[0])
     separator = max(SEPARATORS, key=line.count)
     names = [name.strip() for name in next(csv.reader([line], delimiter=separator))]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise PolytaskError(
-            f"{path} has two columns named '{min(twice)}'; give each column a name of its own"
-        )
+        raise PolytaskError(f"{path} has two columns named '{min(twice)}'; give each column a name of its own")
     return pl.read_csv(
         path,
         separator=separator,
@@ -106,7 +100,7 @@ def _marked(column: pl.Series, markers: list[str], codes: list[float]) -> pl.Ser
     if column.dtype.is_float() and not column.is_finite().all():
         column = column.set(~column.is_finite(), None)
     if column.dtype.is_numeric() and codes:
-        column = column.set(column.is_in(codes), None)
+        column = column.set(column.cast(pl.Float64).is_in(codes), None)
     return column
 
 

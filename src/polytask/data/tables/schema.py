@@ -45,9 +45,7 @@ class TableSchema:
         head = ("column", "taken for", "use", "distinct", "missing", "examples", "why")
         lines = [head, *(_line(column) for column in self.columns)]
         widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
-        shown = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
-        ]
+        shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
         return "\n".join([f"{self.rows:,} rows", *(line.rstrip() for line in shown)])
 
     @property
@@ -108,8 +106,8 @@ def _guess(column: pl.Series) -> tuple[pl.Series, Kind, str]:
         return column, DROP, "no value at all"
     if distinct == 1 and there == len(column):
         return column, DROP, f"one value only: {column[0]}"
-    if distinct == 1:
-        return column, CATEGORY, "one value, or missing"
+    if distinct == 1 and isinstance(column.dtype, pl.String):
+        return column, CATEGORY, "one text, or missing"
     for fits, kind, reason in _BY_TYPE:
         if fits(column.dtype):
             return (column, DROP, "counts the rows") if _counts_rows(column) else (column, kind, reason)
@@ -161,9 +159,7 @@ def _described(column: pl.Series, kind: Kind, reason: str, use: str) -> Column:
     there = column.drop_nulls()
     nested = column.dtype.is_nested()
     distinct = 0 if nested else there.n_unique()
-    examples = (
-        [] if nested else there.head(1000).unique(maintain_order=True).head(3).cast(pl.String).to_list()
-    )
+    examples = [] if nested else there.head(1000).unique(maintain_order=True).head(3).cast(pl.String).to_list()
     shown = tuple(each if len(each) <= 16 else each[:15] + "…" for each in examples)
     return Column(column.name, kind, reason, distinct, column.null_count() / max(len(column), 1), shown, use)
 
@@ -187,6 +183,4 @@ def require_inputs(columns: Iterable[Column]) -> None:
     columns = list(columns)
     if not any(column.kind.encoder for column in columns):
         why = "; ".join(f"{column.name}: {column.reason or column.use}" for column in columns)
-        raise PolytaskError(
-            f"no input column is left ({why}); declare the kinds of columns in the table's YAML file"
-        )
+        raise PolytaskError(f"no input column is left ({why}); declare the kinds of columns in the table's YAML file")

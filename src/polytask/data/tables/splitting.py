@@ -42,9 +42,7 @@ def rows_alike(frame: pl.DataFrame, names: Iterable[str]) -> Tensor:
     return torch.from_numpy(number[group])
 
 
-def random_split(
-    groups: Tensor, seed: int, fractions: Mapping[str, float] = DEFAULT_FRACTIONS
-) -> dict[str, Tensor]:
+def random_split(groups: Tensor, seed: int, fractions: Mapping[str, float] = DEFAULT_FRACTIONS) -> dict[str, Tensor]:
     """Rows of each split; rows of one group stay together."""
     return split(len(groups), fractions, seed, groups)
 
@@ -72,9 +70,7 @@ def given_split(column: pl.Series, groups: Tensor, seed: int) -> dict[str, Tenso
     return found
 
 
-def check_splits(
-    splits: Mapping[str, Tensor], tasks: Sequence[Task], targets: Mapping[str, Tensor]
-) -> list[str]:
+def check_splits(splits: Mapping[str, Tensor], tasks: Sequence[Task], targets: Mapping[str, Tensor]) -> list[str]:
     """Raise when a split can't do its work; return what the reader should know about those that barely can.
 
     Raises:
@@ -86,11 +82,7 @@ def check_splits(
         for task in tasks:
             _check_task(name, task, targets[task.name][rows])
     small = [f"{name} ({len(rows)} rows)" for name, rows in splits.items() if len(rows) < SMALL]
-    told = (
-        [f"small splits: {', '.join(small)}; differences between methods there are mostly chance"]
-        if small
-        else []
-    )
+    told = [f"small splits: {', '.join(small)}; differences between methods there are mostly chance"] if small else []
     return told + [note for task in tasks for note in _rare(task, targets[task.name], splits)]
 
 
@@ -124,7 +116,5 @@ def _rare(task: Task, target: Tensor, splits: Mapping[str, Tensor]) -> list[str]
         counts = torch.bincount(known, minlength=len(labels))
         found[name] = [labels[k] for k in (counts == 0).nonzero()[:, 0].tolist()]
     return [
-        f"task '{task.name}': no {name} row has class {', '.join(absent)}"
-        for name, absent in found.items()
-        if absent
+        f"task '{task.name}': no {name} row has class {', '.join(absent)}" for name, absent in found.items() if absent
     ]

@@ -120,18 +120,14 @@ class Target:
         head, colon, word = text.rpartition(":")
         if text not in names and colon:
             if word not in TARGET_KINDS:
-                raise PolytaskError(
-                    f"no kind of target '{word}' (in '{text}'): {did_you_mean(word, TARGET_KINDS)}"
-                )
+                raise PolytaskError(f"no kind of target '{word}' (in '{text}'): {did_you_mean(word, TARGET_KINDS)}")
             body, kind = head, word
         name, equals, joined = body.partition("=")
         columns = tuple(joined.split("+")) if equals and body not in names else (body,)
         target = cls(name if len(columns) > 1 or columns[0] != body else body, columns, kind)
         for column in target.columns:
             if column not in names:
-                raise PolytaskError(
-                    f"the table has no target column '{column}': {did_you_mean(column, names)}"
-                )
+                raise PolytaskError(f"the table has no target column '{column}': {did_you_mean(column, names)}")
         return target
 
     def make(self, frame: pl.DataFrame) -> tuple[Task, Tensor, str]:
@@ -158,19 +154,19 @@ def _guess(columns: Sequence[pl.Series]) -> tuple[type[TargetKind], str]:
 def _single(name: str, columns: Sequence[pl.Series], word: str) -> pl.Series:
     if len(columns) > 1:
         raise PolytaskError(
-            f"target '{name}' joins {len(columns)} columns, which makes it {MultiLabelTarget.word}, not "
-            f"{word}"
+            f"target '{name}' joins {len(columns)} columns, which makes it {MultiLabelTarget.word}, not {word}"
         )
     return columns[0]
 
 
 def _values(column: pl.Series) -> tuple[str, ...]:
     """The different values in order, as words; an error when there are fewer than two."""
+    if column.dtype.is_nested():
+        raise PolytaskError(f"target '{column.name}' holds {column.dtype}; a target needs one value per cell")
     there = column.drop_nulls().unique().sort()
     if not len(there):
         raise PolytaskError(
-            f"target '{column.name}' has no label at all: all {len(column):,} rows are missing; drop the "
-            f"target"
+            f"target '{column.name}' has no label at all: all {len(column):,} rows are missing; drop the target"
         )
     values = tuple(to_words(there).to_list())
     if len(values) == 1:

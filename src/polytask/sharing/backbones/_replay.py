@@ -1,9 +1,9 @@
-"""Cut a network whose forward we do not own, by running it up to a module, and from there on with replayed outputs.
+"""Cut a network whose forward we do not own: run it up to a module, go on elsewhere with replayed outputs.
 
-The lower part runs the network until the module at the cut is reached, and records what every module that was done
-by then gave. The upper part runs the same network, in which these modules do not run but give what was recorded:
-the code between the modules, whatever it is, runs in both. Which module is done when, and which parameters and
-recorded tensors matter, is seen in one pass over an example.
+The lower part runs the network until the module at the cut is reached, and records what every module that was
+done by then gave. The upper part runs the same network, in which these modules do not run but give what was
+recorded: the code between the modules, whatever it is, runs in both. Which module is done when, and which
+parameters and recorded tensors matter, is seen in one pass over an example.
 """
 
 import copy
@@ -38,8 +38,9 @@ def observe(net: nn.Module, run: Callable[[], list[Tensor]]) -> tuple[list[Call]
     modes = {module: module.training for module in net.modules()}
     handles = []
     for name, module in net.named_modules():
-        handles.append(module.register_forward_pre_hook(lambda m, a, name=name: calls.append(Call(name, False))))
-        handles.append(module.register_forward_hook(lambda m, a, o, name=name: calls.append(Call(name, True))))
+        start, end = Call(name, False), Call(name, True)
+        handles.append(module.register_forward_pre_hook(lambda m, a, start=start: calls.append(start)))
+        handles.append(module.register_forward_hook(lambda m, a, o, end=end: calls.append(end)))
     try:
         net.eval()
         with torch.enable_grad():
@@ -56,9 +57,9 @@ def stage_names(net: nn.Module, stages: int, calls: Sequence[Call]) -> list[str]
     started = [call.name for call in calls if not call.done]
     for prefix, module in net.named_modules():
         names = [f"{prefix}.{k}" for k in range(stages)]
-        if isinstance(module, nn.ModuleList) and len(module) == stages:
-            if [name for name in started if name in names] == names:
-                return names
+        listed = isinstance(module, nn.ModuleList) and len(module) == stages
+        if listed and [name for name in started if name in names] == names:
+            return names
     return None
 
 
@@ -102,7 +103,7 @@ def split(
 
 
 class Recorded(NamedTuple):
-    """What the lower part saw: the inputs, and the outputs of modules as flat leaves and how to put them together."""
+    """What the lower part saw: its inputs, and the outputs of the modules that were done by then, flat."""
 
     inputs: Tensor
     names: list[str]
@@ -249,12 +250,17 @@ def _drop(net: nn.Module, needed: set[int], ran: set[str]) -> None:
     """Make constants of parameters not needed; where the module does not even run, empty ones."""
     for prefix, module in net.named_modules():
         for name, parameter in list(module._parameters.items()):
-            if parameter is None or (id(parameter) in needed) or (prefix in ran and not parameter.requires_grad):
+            frozen = parameter is not None and not parameter.requires_grad and prefix in ran
+            if (
+                parameter is None or id(parameter) in needed or frozen
+            ):  # what is frozen may matter all the same
                 continue
             del module._parameters[name]
             value = parameter.detach()
             module.register_buffer(name, value if prefix in ran else value.new_empty(0), persistent=False)
         if prefix not in ran:
+            if hasattr(module, "track_running_stats"):
+                module.track_running_stats = False  # else loading a plain state dict looks for a step counter
             for name, buffer in list(module._buffers.items()):
                 if buffer is not None:
                     module.register_buffer(name, buffer.new_empty(0), persistent=False)

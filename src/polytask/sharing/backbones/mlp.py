@@ -18,8 +18,8 @@ class MLP:
     """Fully connected layers with ReLU, one stage per layer; reads vectors, or tables with categories.
 
     Args:
-        inputs: the number of inputs (anything of that many numbers per sample is flattened), or the columns of a
-            table, whose categories become learned vectors in the first stage.
+        inputs: the number of inputs (anything of that many numbers per sample is flattened), or the columns
+            of a table, whose categories become learned vectors in the first stage.
         widths: the width of each layer.
         dropout: the probability with which an output of a layer is left out in training.
 
@@ -48,13 +48,14 @@ class MLP:
             raise PolytaskError(f"dropout must be from 0 to below 1, got {self.dropout}")
 
     def __call__(self) -> SequentialBackbone:
-        table = isinstance(self.inputs, TableInputs)
         width = self.inputs.width if isinstance(self.inputs, TableInputs) else self.inputs
-        stages = []
+        stages: list[nn.Module] = []
         for below, above in pairwise((width, *self.widths)):
             layers: OrderedDict[str, nn.Module] = OrderedDict()
             if not stages:
-                layers["inputs"] = TableEncoder(self.inputs) if isinstance(self.inputs, TableInputs) else _Flat(width)
+                layers["inputs"] = (
+                    TableEncoder(self.inputs) if isinstance(self.inputs, TableInputs) else _Flat(width)
+                )
             layers["linear"] = nn.Linear(below, above)
             layers["relu"] = nn.ReLU(inplace=True)
             if self.dropout:

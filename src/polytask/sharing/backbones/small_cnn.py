@@ -14,8 +14,8 @@ from polytask.sharing.backbone import SequentialBackbone
 class SmallCNN:
     """3 x 3 convolutions with batch normalisation and ReLU, one per stage; every stage halves the resolution.
 
-    The convolution itself has stride 2: on a CPU a step takes a fifth of the time of convolution at full resolution
-    and pooling, and two overlaid digits are recognised as well.
+    The convolution itself has stride 2: on a CPU a step takes a fifth of the time of convolution at full
+    resolution and pooling, and two overlaid digits are recognised as well.
 
     Args:
         channels: of the images [b, channels, h, w].
@@ -37,7 +37,7 @@ class SmallCNN:
             raise PolytaskError(f"images need at least one channel, got {self.channels}")
 
     def __call__(self) -> SequentialBackbone:
-        stages = []
+        stages: list[nn.Module] = []
         for below, above in pairwise((self.channels, *self.widths)):
             layers: OrderedDict[str, nn.Module] = OrderedDict()
             if not stages:

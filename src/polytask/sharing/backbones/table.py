@@ -11,12 +11,13 @@ from polytask.errors import PolytaskError
 
 @dataclass(frozen=True)
 class TableInputs:
-    """What the columns of a table are: {"numbers": float [b, numbers], "categories": integer [b, categories]}.
+    """What the columns of a table are: {"numbers": float [b, numbers], "categories": integer [b,
+    categories]}.
 
     Args:
         numbers: how many columns of numbers (standardised, without missing values).
-        cardinalities: for each categorical column, how many different codes it has, those for missing and unknown
-            included: the codes are 0 to cardinality - 1.
+        cardinalities: for each categorical column, how many different codes it has, those for missing and
+            unknown included: the codes are 0 to cardinality - 1.
 
     >>> TableInputs(numbers=3, cardinalities=(2, 40)).width  # 3 numbers, vectors of 1 and 20
     24
@@ -76,7 +77,9 @@ class TableEncoder(nn.Module):
         expected = [self.inputs.numbers, len(self.embeddings)]
         if not isinstance(inputs, Mapping) or not {"numbers", "categories"} <= inputs.keys():
             came = f"keys {sorted(inputs)}" if isinstance(inputs, Mapping) else type(inputs).__name__
-            raise PolytaskError(f'expected a table as {{"numbers": [b, f], "categories": [b, c]}}, got {came}')
+            raise PolytaskError(
+                f'expected a table as {{"numbers": [b, f], "categories": [b, c]}}, got {came}'
+            )
         numbers, categories = inputs["numbers"], inputs["categories"]
         if [numbers.shape[1], categories.shape[1]] != expected:
             raise PolytaskError(

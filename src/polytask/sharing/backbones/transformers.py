@@ -19,12 +19,13 @@ class Transformers:
 
     Args:
         family: the model type, for example "resnet", "convnext", "swin", "dinov2", "hiera", "bit".
-        options: the arguments of the family's configuration, as keywords or as one dict: `depths`, `hidden_sizes`,
-            `image_size`, `num_channels`, ... (see the family's page in the transformers documentation).
+        options: the arguments of the family's configuration, as keywords or as one dict: `depths`,
+            `hidden_sizes`, `image_size`, `num_channels`, ... (see the family's page in the transformers
+            documentation).
 
-    Called, it makes a fresh backbone with weights from torch's global generator. Needs `polytask[transformers]`.
-    Parameters that feed no stage's feature (mask tokens, norms of unused outputs) are made constants, so that
-    whatever is trainable gets a gradient.
+    Called, it makes a fresh backbone with weights from torch's global generator. Needs
+    `polytask[transformers]`. Parameters that feed no stage's feature (mask tokens, norms of unused outputs)
+    are made constants, so that whatever is trainable gets a gradient.
 
     Raises:
         PolytaskError: when called: transformers is not installed, or it cannot build such a backbone.
@@ -48,14 +49,15 @@ class Transformers:
             from transformers import AutoBackbone
         except ImportError as error:
             raise PolytaskError(
-                f"the {self.family} backbone needs the transformers library: pip install 'polytask[transformers]'"
+                f"{self.family} needs the transformers library: pip install 'polytask[transformers]'"
             ) from error
         config = self._config()
         try:
             net = AutoBackbone.from_config(config)
         except Exception as error:
             raise self._refusal(error) from error
-        # Where a configuration does not name an image size, any image will do for the first look at the stages.
+        # Where a configuration does not name an image size, any image will do for the first look at the
+        # stages.
         size = getattr(config, "image_size", None) or 64
         height, width = size if isinstance(size, list) else (size, size)
         try:
@@ -67,10 +69,13 @@ class Transformers:
 
     def _config(self) -> Any:
         from transformers import AutoConfig
-        from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES as families
+        from transformers.models.auto import modeling_auto
 
+        families = modeling_auto.MODEL_FOR_BACKBONE_MAPPING_NAMES
         if self.family not in families:
-            raise PolytaskError(f"unknown transformers backbone '{self.family}'; {did_you_mean(self.family, families)}")
+            raise PolytaskError(
+                f"unknown transformers backbone '{self.family}'; {did_you_mean(self.family, families)}"
+            )
         try:
             default = AutoConfig.for_model(self.family)
             config = AutoConfig.for_model(self.family, **{k: _as_lists(v) for k, v in self.options.items()})
@@ -91,8 +96,8 @@ class Transformers:
 
     def _refusal(self, error: Exception) -> PolytaskError:
         return PolytaskError(
-            f"transformers cannot build {self.family} with {dict(self.options)}: {type(error).__name__}: {error}; "
-            "see the family's configuration in the transformers documentation"
+            f"transformers cannot build {self.family} with {dict(self.options)}: "
+            f"{type(error).__name__}: {error}; see the family's configuration in the transformers documentation"
         )
 
 
@@ -108,7 +113,7 @@ class TransformersBackbone(Backbone):
         net.train()
         example = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2]).view(1, *shape)
         calls, features = _replay.observe(net, lambda: _features(net, example))
-        # The widths that come out, for what a family declares can differ (FocalNet: features after downsampling).
+        # The widths that come out: what a family declares can differ (FocalNet gives features already halved).
         super().__init__([each.shape[1] if each.ndim == 4 else each.shape[-1] for each in features])
         self.net = net
         self.shape = shape
@@ -118,7 +123,9 @@ class TransformersBackbone(Backbone):
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         if inputs.ndim != 4 or inputs.shape[1] != self.shape[0]:
-            raise PolytaskError(f"expected images of shape [b, {self.shape[0]}, h, w], got {list(inputs.shape)}")
+            raise PolytaskError(
+                f"expected images of shape [b, {self.shape[0]}, h, w], got {list(inputs.shape)}"
+            )
         return _features(self.net, inputs)
 
     def keep_only(self, stages: Iterable[int]) -> None:
@@ -126,10 +133,10 @@ class TransformersBackbone(Backbone):
         _, features = _replay.observe(self.net, lambda: _features(self.net, self._example()))
         _replay.freeze_unused(self.net, [features[stage] for stage in self._reads])
 
-    def _split(self, stage: int) -> tuple[nn.Module, nn.Module]:
+    def split_inside(self, stage: int) -> tuple[nn.Module, nn.Module]:
         names = _replay.stage_names(self.net, len(self.widths), self._calls)
         if names is None:
-            return super()._split(stage)
+            return super().split_inside(stage)
         try:
             return _replay.split(self.net, names[stage], self._calls, self._example(), self._reads, _features)
         except Exception as error:

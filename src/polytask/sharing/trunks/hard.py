@@ -13,20 +13,22 @@ from polytask.tasks import Task
 
 
 class HardSharing(MultiTaskModel):
-    """The first stages of the backbone are shared by all tasks, each task has the stages above and a head of its own.
+    """The first stages of the backbone are shared by all tasks, each task has the stages above and a head of
+    its own.
 
     prediction_t = head_t(pool(upper_t(lower(x)))) with one `lower` of `shared_stages` stages.
 
     Args:
-        backbone: makes a fresh backbone at each call; called once when all stages are shared, else once per task.
+        backbone: makes a fresh backbone at each call; called once when all stages are shared, else once per
+            task.
         tasks: what to predict; `Task.head` gives the heads.
-        shared_stages: how many stages to share, s = 0 (independent networks) to S (one trunk). All when left out.
+        shared_stages: how many stages to share, s = 0 (independent networks) to S (one trunk, when left out).
 
     Raises:
         PolytaskError: `shared_stages` is out of range, no task, two tasks of one name, or not a backbone.
 
-    Source: Caruana 1997, Multitask Learning (s = S); Misra et al. 2016, Cross-stitch Networks, section 3.1 (the study
-    of s). Initial weights are drawn from torch's global generator, so s = 0 starts with the weights of `Independent`.
+    Source: Caruana 1997, Multitask Learning (s = S); Misra et al. 2016, Cross-stitch Networks (the study of s).
+    Initial weights are drawn from torch's global generator, so s = 0 starts with the weights of `Independent`.
 
     Cost of a step: one pass through `lower`, and one per task through the stages above.
 
@@ -70,7 +72,8 @@ class HardSharing(MultiTaskModel):
             feature = pool(self.shared(inputs)[-1])
             return {name: self.heads.of(name)(feature) for name in asked}, feature
         state = self.shared(inputs)
-        # As views, no tensor of the cut lies above another one: each has the gradient from the branches alone.
+        # As views, no tensor of the cut lies above another one: each has the gradient from the branches
+        # alone.
         cut = [tensor.view_as(tensor) for tensor in state.cut]
         state = State(cut, state.rest)
         predictions = {name: self.heads.of(name)(pool(self.branches.of(name)(state)[-1])) for name in asked}

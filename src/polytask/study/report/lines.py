@@ -131,7 +131,7 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _spread_labels(lines: Sequence[Line], gap: float = 7.5) -> list[Line]:
-    """Move the signs at the right end apart where they would lie on each other (training lines carry none)."""
+    """Move the signs at the right end apart where they would overlap (training lines carry none)."""
     order = sorted((line for line in lines if line.mark.focus and not line.dotted), key=lambda line: line.end)
     if not order:
         return list(lines)
@@ -157,7 +157,12 @@ def _data(drawn: Sequence[Drawn], x: Scale, digits: int) -> dict[str, Any]:
         "at": [round(x.at(at), 4) for at in epochs],
         "digits": digits,
         "series": [
-            {"key": item.mark.key, "sign": item.mark.sign, "name": item.name, "v": _aligned(item, epochs, digits)}
+            {
+                "key": item.mark.key,
+                "sign": item.mark.sign,
+                "name": item.name,
+                "v": _aligned(item, epochs, digits),
+            }
             for item in drawn
             if item.mark.focus or len(drawn) <= 2 * ROWS
         ],
@@ -170,7 +175,7 @@ def _aligned(item: Drawn, epochs: Sequence[float], digits: int) -> list[float | 
 
 
 def _table(drawn: Sequence[Drawn], digits: int) -> list[tuple[str, ...]]:
-    """Head and rows of the data: one row per epoch, or one per series where there are more series than epochs."""
+    """Head and rows of the data: one row per epoch, or one per series where there are very many."""
     epochs = sorted({at for item in drawn for at in item.series.x})
     wide = len(drawn) > ROWS
     count = 5 if wide else ROWS
@@ -183,7 +188,7 @@ def _table(drawn: Sequence[Drawn], digits: int) -> list[tuple[str, ...]]:
 
 
 def shared_scale(drawn: Sequence[Drawn], include: Sequence[float], ratio_like: bool) -> Scale:
-    """One y axis for several panels; logarithmic for positive, ratio-like values that span a factor of 5 or more."""
+    """One y axis for several panels; logarithmic for ratio-like values that span a factor of 5 or more."""
     values = [value for item in drawn for value in item.series.values()]
     positive = [value for value in values if value > 0]
     log = ratio_like and len(positive) == len(values) > 0 and max(positive) / min(positive) >= 5

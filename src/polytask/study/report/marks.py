@@ -1,4 +1,4 @@
-"""Who is who in every chart: arms carry numbers, tasks carry letters, both with a colour that means the same everywhere."""
+"""Who is who in every chart: arms carry numbers, tasks letters, and both keep their colours throughout."""
 
 import itertools
 import math
@@ -64,7 +64,7 @@ def task_marks(tasks: Sequence["TaskInfo"]) -> dict[str, Mark]:
 
 def pair_marks(tasks: dict[str, Mark], focus: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Mark]:
     """The mark of every pair of tasks; those in `focus` are coloured, all others grey."""
-    marks = {}
+    marks: dict[tuple[str, str], Mark] = {}
     pairs = list(itertools.combinations(tasks, 2))
     for first, second in [*focus, *(pair for pair in pairs if pair not in set(focus))]:
         one, two = tasks[first], tasks[second]

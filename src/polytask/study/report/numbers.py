@@ -1,4 +1,4 @@
-"""Numbers as people read them: a fixed number of places per column, true minus signs, "n/a" for what is missing."""
+"""Numbers as people read them: one number of places per column, true minus signs, "n/a" for missing."""
 
 import math
 from collections.abc import Iterable

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from polytask.study.report import dots, numbers, sections, tables
+from polytask.study.report import costs, dots, gains, numbers, sections, tables
 from polytask.study.report.marks import arm_marks, task_marks
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ TEMPLATES = "templates"
 def render(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> str:
     """The comparison as one self-contained HTML page: it opens offline and asks for nothing from outside.
 
-    Verdict first, then the tables, gains with intervals, learning curves, task weights, agreement of gradients, cost
-    against gain, and how it was done. All names and texts are escaped; a content security policy forbids requests.
+    Verdict first, then tables, gains with intervals, learning curves, task weights, agreement of gradients,
+    cost against gain, and how it was done. All texts are escaped; a content security policy forbids requests.
 
     Args:
         summary: what the comparison found; only its attributes are read.
@@ -41,13 +41,15 @@ def render(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> str:
     records = list(records)
     script = _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _environment().get_template("report.html.j2").render(
-        **_context(summary, records), css=_style(), script=Markup(script), digest=digest
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(**_context(summary, records), css=_style(), script=Markup(script), digest=digest)
     )
 
 
 def write(summary: "Summary", records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
-    """Write the page to `path` (folders are made, an older report is replaced in one step) and return the path."""
+    """Write the page to `path` (folders are made, an older report is replaced at once) and return it."""
     target = Path(path)
     text = render(summary, records)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,9 @@ def _context(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> dict[s
         "summary": summary,
         "advice": _lines(getattr(summary, "advice", ())),
         "percent": f"{100 * summary.confidence:g} %",
-        "intervals": any(arm.delta_m_tasks and numbers.finite(arm.delta_m_tasks.low) is not None for arm in summary.arms),
+        "intervals": any(
+            arm.delta_m_tasks and numbers.finite(arm.delta_m_tasks.low) is not None for arm in summary.arms
+        ),
         "marks": marks,
         "task_marks": tasks,
         "chosen": chosen,
@@ -81,11 +85,11 @@ def _context(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> dict[s
         "scores": tables.scores(summary, marks, tasks, auxiliary=False),
         "auxiliary": tables.scores(summary, marks, tasks, auxiliary=True),
         "failures": tables.failures(summary, records),
-        "gains": dots.gains(summary, marks, tasks),
+        "gains": gains.gains(summary, marks, tasks),
         "curves": sections.curves(summary, records, marks, tasks),
         "weights": sections.weights(summary, records, marks, tasks),
         "conflict": sections.conflict(summary, records, marks, tasks),
-        "costs": dots.costs(summary, marks),
+        "costs": costs.costs(summary, marks),
         "budget": _plain(summary.budget),
         "splits": _plain(getattr(summary, "splits", None) or {}),
         "versions": _plain(_versions(summary, records)),
@@ -102,7 +106,11 @@ def _facts(chosen: "ArmSummary | None", baseline: "ArmSummary | None", count: in
     digits = min(2, numbers.places([gain.mean if gain else None]) - 1)
     inside = numbers.between(gain, digits, sign=True) or "one seed: no interval"
     facts = [
-        ("Gain over single-task, Δm", numbers.fixed(gain.mean if gain else None, digits, sign=True) + " %", inside),
+        (
+            "Gain over single-task, Δm",
+            numbers.fixed(gain.mean if gain else None, digits, sign=True) + " %",
+            inside,
+        ),
         ("Tasks better / worse", f"{chosen.tasks_better} / {chosen.tasks_worse}", f"of {count}"),
     ]
     if baseline:
@@ -141,7 +149,8 @@ def _plain(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _versions(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Versions as noted when the runs were made; empty where nobody noted them."""
-    noted = getattr(summary, "versions", None) or next((each["versions"] for each in records if each.get("versions")), {})
+    noted: Any = getattr(summary, "versions", None)
+    noted = noted or next((record["versions"] for record in records if record.get("versions")), {})
     return noted if isinstance(noted, Mapping) else {"": str(noted)}
 
 

@@ -69,7 +69,9 @@ def _log_ticks(low: float, high: float, count: int) -> list[float]:
     return ticks if len(ticks) >= 2 else _linear_ticks(low, high, count)
 
 
-def spanning(values: Iterable[float | None], include: Sequence[float] = (), log: bool = False, pad: float = 0.05) -> Scale:
+def spanning(
+    values: Iterable[float | None], include: Sequence[float] = (), log: bool = False, pad: float = 0.05
+) -> Scale:
     """The axis that shows all of `values` and `include` with a little room at both ends."""
     kept = [number for value in (*values, *include) if (number := finite(value)) is not None]
     if log:
@@ -83,8 +85,8 @@ def spanning(values: Iterable[float | None], include: Sequence[float] = (), log:
 def central(values: Sequence[float]) -> list[float]:
     """`values` without the few that would squeeze all others: kept are those near the middle 96 %.
 
-    A training that blows up for some epochs must not hide the rest. Nothing is dropped unless the whole range is more
-    than four times the middle one.
+    A training that blows up for some epochs must not hide the rest. Nothing is dropped unless the range is
+    more than four times the middle one.
 
     >>> central([1.0, 2.0, 3.0])
     [1.0, 2.0, 3.0]

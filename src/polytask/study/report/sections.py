@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from polytask.study.report.lines import Drawn, LineChart, line_chart, shared_scale
 from polytask.study.report.marks import FOCUS, Mark, ordered, pair_marks
 from polytask.study.report.numbers import fixed, short
-from polytask.study.report.series import Record, Series, between_tasks, cosine, finished, get, over_seeds, ratio
+from polytask.study.report.series import (
+    Record,
+    Series,
+    between_tasks,
+    cosine,
+    finished,
+    get,
+    over_seeds,
+    ratio,
+)
 
 if TYPE_CHECKING:
     from polytask.study.summary import MetricInfo, Summary, TaskInfo
@@ -80,7 +89,11 @@ def _drawn(
 
 
 def _metric_panel(
-    task: "TaskInfo", metric: "MetricInfo", records: Sequence[Record], marks: dict[str, Mark], tasks: dict[str, Mark]
+    task: "TaskInfo",
+    metric: "MetricInfo",
+    records: Sequence[Record],
+    marks: dict[str, Mark],
+    tasks: dict[str, Mark],
 ) -> LineChart | None:
     drawn = _drawn(records, marks, lambda epoch: get(epoch, "validation", task.name, metric.name))
     unit = f", {metric.unit}" if metric.unit else ""
@@ -128,7 +141,7 @@ def _constant(series: Sequence[Series]) -> str:
 
 
 def conflict(summary: "Summary", records: Sequence[Record], marks: dict[str, Mark], tasks: dict[str, Mark]) -> Conflict:
-    """Cosine and ratio of magnitudes per arm and pair; with many pairs the most opposed ones are in colour."""
+    """Cosine and ratio of magnitudes per arm and pair; of many pairs the most opposed are in colour."""
     pairs = list(itertools.combinations(tasks, 2))
     runs = {arm.name: finished(records, arm.name) for arm in ordered(summary.arms) if not arm.baseline}
     cosines = {

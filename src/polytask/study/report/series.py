@@ -75,7 +75,9 @@ def get(epoch: Any, *path: str) -> Any:
     return epoch
 
 
-def between_tasks(first: str, second: str, read: Callable[[Mapping[str, Any], int, int], Any]) -> Callable[[Epoch], Any]:
+def between_tasks(
+    first: str, second: str, read: Callable[[Mapping[str, Any], int, int], Any]
+) -> Callable[[Epoch], Any]:
     """A reader of `epoch["conflict"]` for one pair of tasks: `read(conflict, i, j)`."""
 
     def value(epoch: Epoch) -> Any:

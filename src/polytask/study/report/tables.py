@@ -17,7 +17,7 @@ WORDS = {"better": "better than single-task", "worse": "worse than single-task",
 
 @dataclass(frozen=True)
 class Cell:
-    """One value: text, the interval below it, whether it is the best of its column, tone against single-task."""
+    """One value: text, the interval below it, best of its column or not, tone against single-task."""
 
     text: str
     range: str = ""
@@ -67,7 +67,7 @@ class Failure:
 
 
 def overall(summary: "Summary", marks: Mapping[str, Mark]) -> Table:
-    """delta_m in both definitions, mean rank, tasks better and worse, time, parameters, memory: one row per arm."""
+    """One row per arm: delta_m in both definitions, mean rank, tasks better and worse, and what it cost."""
     arms = ordered(summary.arms)
     several = len([arm for arm in arms if not arm.baseline]) > 1
     deltas = [
@@ -75,9 +75,7 @@ def overall(summary: "Summary", marks: Mapping[str, Mark]) -> Table:
         _column(arms, lambda arm: arm.delta_m_metrics, True, several, sign=True),
     ]
     ranks = _plain(arms, lambda arm: arm.mean_rank, lambda value: fixed(value, 2))
-    counts = [
-        Cell("") if arm.baseline else Cell(f"{arm.tasks_better} / {arm.tasks_worse}") for arm in arms
-    ]
+    counts = [Cell("") if arm.baseline else Cell(f"{arm.tasks_better} / {arm.tasks_worse}") for arm in arms]
     spent = [
         _plain(arms, lambda arm: arm.seconds.mean if arm.seconds else None, duration),
         _plain(arms, lambda arm: arm.parameters, amount),
@@ -111,7 +109,10 @@ def scores(summary: "Summary", marks: Mapping[str, Mark], tasks: Mapping[str, Ma
 
 
 def _scores(
-    arms: Sequence["ArmSummary"], chunk: Sequence["TaskInfo"], marks: Mapping[str, Mark], tasks: Mapping[str, Mark]
+    arms: Sequence["ArmSummary"],
+    chunk: Sequence["TaskInfo"],
+    marks: Mapping[str, Mark],
+    tasks: Mapping[str, Mark],
 ) -> Table:
     heads = [(task, metric) for task in chunk for metric in task.metrics]
     cells = [_metric_column(arms, task, metric) for task, metric in heads]
@@ -129,7 +130,11 @@ def _metric_column(arms: Sequence["ArmSummary"], task: "TaskInfo", metric: "Metr
 
 
 def _column(
-    arms: Sequence["ArmSummary"], read: Callable[["ArmSummary"], Any], up: bool, contest: bool, sign: bool = False
+    arms: Sequence["ArmSummary"],
+    read: Callable[["ArmSummary"], Any],
+    up: bool,
+    contest: bool,
+    sign: bool = False,
 ) -> list[Cell]:
     """Cells of intervals, the best mean marked (all of those that read the same)."""
     found = [read(arm) for arm in arms]

@@ -1,0 +1,92 @@
+"""Cost against gain: scatters of delta_m against training time and parameters."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from polytask.study.report.dots import Dot, DotChart, digits_of, dot_of, gain_scale
+from polytask.study.report.marks import Mark, ordered
+from polytask.study.report.numbers import amount, duration, finite, short
+from polytask.study.report.scales import Scale, spanning
+
+if TYPE_CHECKING:
+    from polytask.study.summary import ArmSummary, Summary
+
+
+def costs(summary: "Summary", marks: dict[str, Mark]) -> list[DotChart]:
+    """Two scatters of delta_m against training time and against parameters; single-task lies at zero."""
+    return [
+        _scatter(summary, marks, "Training time", lambda arm: arm.seconds.mean if arm.seconds else None, duration),
+        _scatter(summary, marks, "Parameters", lambda arm: arm.parameters, amount),
+    ]
+
+
+def _scatter(
+    summary: "Summary",
+    marks: dict[str, Mark],
+    title: str,
+    cost: Callable[["ArmSummary"], Any],
+    say: Callable[[Any], str],
+) -> DotChart:
+    arms = ordered(summary.arms)
+    y = gain_scale([arm.delta_m_tasks for arm in arms])
+    digits = digits_of([arm.delta_m_tasks for arm in arms])
+    spent = [value for arm in arms if (value := finite(cost(arm))) is not None and value > 0]
+    log = bool(spent) and max(spent) > 15 * min(spent)
+    x = spanning(spent, () if log else (0.0,), log=log, pad=0.08)
+    if not log:
+        x = Scale(0.0, x.high)
+    dots: list[Dot] = []
+    missing = []
+    for arm in arms:
+        at = finite(cost(arm))
+        nought = Dot(marks[arm.name], 100 * y.at(0.0), None, None, False, False, "open", "0", "")
+        dot = nought if arm.baseline else dot_of(marks[arm.name], arm.delta_m_tasks, y, digits)
+        if dot is None or at is None or at <= 0:
+            missing.append(marks[arm.name])
+            continue
+        dots.append(_aside(dot, 100 * x.at(at), say(at), dots))
+    said = "; ".join(f"{dot.mark.name} {dot.cost}, {dot.text} %" for dot in dots)
+    return DotChart(
+        title=title,
+        sign=None,
+        dots=tuple(dots),
+        ticks=tuple((100 - 100 * y.at(tick), short(tick)) for tick in y.ticks(5)),
+        zero=100 - 100 * y.at(0.0),
+        description=f"Δm against {title.lower()}; up and left is better. {said or 'No values'}.",
+        missing=tuple(missing),
+        x_ticks=tuple(
+            (100 * x.at(tick), say(tick).replace(".00 ", " ").replace(".0 ", " ") if tick else "0")
+            for tick in x.ticks(4)
+        ),
+        log=log,
+        head=("arm", title.lower(), "Δm %", "interval"),
+        rows=tuple((dot.mark.name, dot.cost, dot.text, dot.range or "none") for dot in dots),
+    )
+
+
+def _aside(dot: Dot, x: float, cost: str, placed: Sequence[Dot], width: float = 4.2, height: float = 2.4) -> Dot:
+    """Shift a dot sideways (pixels) until it hides no other.
+
+    `width` and `height` are pixels per percent in a usual panel.
+    """
+    for shift in (0, 24, -24, 48, -48, 72, -72, 96, -96, 120, -120, 144, -144):
+        if all(
+            abs((x - other.x) * width + shift - other.shift) >= 23 or _apart(dot, other, height) for other in placed
+        ):
+            break
+    else:
+        shift = 0
+    return replace(dot, x=x, shift=shift, cost=cost)
+
+
+def _apart(one: Dot, other: Dot, height: float) -> bool:
+    """Whether neither dot touches the other's dot or interval, whatever their places along the axis."""
+
+    def reach(dot: Dot) -> tuple[float, float]:
+        room = 11 / height
+        ends = [dot.at - room, dot.at + room, *(end for end in (dot.low, dot.high) if end is not None)]
+        return min(ends), max(ends)
+
+    (low, high), (other_low, other_high) = reach(one), reach(other)
+    return high < other_low or other_high < low
