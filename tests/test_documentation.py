@@ -72,23 +72,17 @@ def commands(program: str) -> list[tuple[Block, list[str]]]:
     return found
 
 
-@pytest.mark.parametrize(
-    "block, words", [pytest.param(*each, id=" ".join(each[1])) for each in commands("polytask")]
-)
+@pytest.mark.parametrize("block, words", [pytest.param(*each, id=" ".join(each[1])) for each in commands("polytask")])
 def test_a_shown_command_exists_with_its_options(block: Block, words: list[str]) -> None:
     subcommands = words[:1] if words and not words[0].startswith("-") else []
     text = help_of(*subcommands)
     for word in words:
         if word.startswith("--"):
             option = re.split("[=.]", word)[0]
-            assert re.search(rf"{option}(?![\w-])", text), (
-                f"{name(block)}: {option} is not in the help of {words[0]}"
-            )
+            assert re.search(rf"{option}(?![\w-])", text), f"{name(block)}: {option} is not in the help of {words[0]}"
 
 
-@pytest.mark.parametrize(
-    "block, words", [pytest.param(*each, id=" ".join(each[1])) for each in commands("make")]
-)
+@pytest.mark.parametrize("block, words", [pytest.param(*each, id=" ".join(each[1])) for each in commands("make")])
 def test_a_shown_make_target_exists(block: Block, words: list[str]) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {word for word in words if "=" not in word} <= targets, name(block)

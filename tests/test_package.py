@@ -93,9 +93,7 @@ def test_imports_point_down() -> None:
         "from importlinter.cli import lint_imports_command as c; c()",
         "--no-cache",
     ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "COLUMNS": "200"}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "COLUMNS": "200"})
     assert done.returncode == 0, done.stdout + done.stderr
 
 

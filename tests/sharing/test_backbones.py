@@ -198,7 +198,7 @@ def test_images_are_flattened_for_an_mlp() -> None:
         (lambda: sharing.MLP(4, widths=())(), "has no stages"),
         (lambda: sharing.MLP(0), "at least one input"),
         (lambda: sharing.MLP(4, dropout=1.0), "dropout"),
-        (lambda: sharing.MLP(4, widths=(0,))(), "widths must be positive"),
+        (lambda: sharing.SequentialBackbone([nn.ReLU()], (0,)), "widths must be positive"),
         (lambda: sharing.SmallCNN(0), "at least one channel"),
         (lambda: sharing.TableInputs(0), "at least one column"),
         (lambda: sharing.TableInputs(1, (0,)), "cardinality >= 1"),

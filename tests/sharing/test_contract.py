@@ -91,9 +91,7 @@ def test_gradients_reach_everything_trainable(model: sharing.MultiTaskModel, bac
     assert not [name for name, each in model.named_parameters() if each.requires_grad and each.grad is None]
 
 
-def test_asking_for_some_tasks_gives_the_same_as_asking_for_all(
-    model: sharing.MultiTaskModel, backbone: str
-) -> None:
+def test_asking_for_some_tasks_gives_the_same_as_asking_for_all(model: sharing.MultiTaskModel, backbone: str) -> None:
     model.eval()
     everything = model(inputs_for(backbone))
     assert list(everything) == [task.name for task in model.tasks]

@@ -57,15 +57,11 @@ def epochs(
             train[task.name] = {"loss": loss * (0.95 - 0.15 * done), "weight": weight}
             good = 0.1 + 0.8 * done + wobble + bonus
             validation[task.name] = {"loss": loss} | {
-                metric.name: good if metric.higher_is_better else 12 - 8 * done + wobble * 10
-                for metric in task.metrics
+                metric.name: good if metric.higher_is_better else 12 - 8 * done + wobble * 10 for metric in task.metrics
             }
         size = len(names)
         cosine = [
-            [
-                1.0 if i == j else 0.5 * (1 - done) + generator.gauss(0, 0.08) - 0.1 * (i + j) / size
-                for j in range(size)
-            ]
+            [1.0 if i == j else 0.5 * (1 - done) + generator.gauss(0, 0.08) - 0.1 * (i + j) / size for j in range(size)]
             for i in range(size)
         ]
         found.append(
@@ -171,9 +167,7 @@ def study(
         main = [task_gain[task.name].mean for task in tasks if not task.auxiliary]
         delta = interval([statistics.fmean(main) + generator.gauss(0, 0.4) for _ in ran])
         clear = [
-            g
-            for task in tasks
-            if (g := task_gain[task.name]).low is not None and g.low > 0 and not task.auxiliary
+            g for task in tasks if (g := task_gain[task.name]).low is not None and g.low > 0 and not task.auxiliary
         ]
         arms.append(
             ArmSummary(
@@ -320,9 +314,7 @@ def test_nothing_from_outside(html: str, page: Page) -> None:
             value = attributes.get(name)
             assert value is None or value.startswith(("#", "data:")), value
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|https?://", html)
-    policy = next(
-        a["content"] for a in page.named("meta") if a.get("http-equiv") == "Content-Security-Policy"
-    )
+    policy = next(a["content"] for a in page.named("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert policy and policy.startswith("default-src 'none'")
 
 
@@ -330,12 +322,7 @@ def test_every_chart_is_described_and_has_its_data(html: str, page: Page) -> Non
     figures = re.findall(r"<figure.*?</figure>", html, re.DOTALL)
     assert len(figures) > 10
     for figure in figures:
-        assert (
-            'role="img"' in figure
-            and "aria-label=" in figure
-            and "<details>" in figure
-            and "<table>" in figure
-        )
+        assert 'role="img"' in figure and "aria-label=" in figure and "<details>" in figure and "<table>" in figure
     assert all(attributes.get("scope") for attributes in page.named("th") if attributes.get("class") != "arm")
 
 
@@ -349,9 +336,7 @@ def test_hostile_and_long_names_are_text() -> None:
     evil = "<script>alert(1)</script>\"'&"
     long = "Größe des 数字 " * 12
     tasks = (
-        replace(
-            TASKS[0], name=evil, metrics=(MetricInfo("</script><img src=x onerror=alert(2)>", True, ""),)
-        ),
+        replace(TASKS[0], name=evil, metrics=(MetricInfo("</script><img src=x onerror=alert(2)>", True, ""),)),
         replace(TASKS[1], name=long),
     )
     summary, records = study(tasks=tasks, joint=("</style><b onclick=x>", "{{ 7*7 }}"))
@@ -365,9 +350,7 @@ def test_hostile_and_long_names_are_text() -> None:
 
 
 def test_one_task_one_seed() -> None:
-    text = Page(
-        render(*study(tasks=TASKS[:1], joint=("hard + Equal",), seeds=(0,), count=1, fail=False))
-    ).text
+    text = Page(render(*study(tasks=TASKS[:1], joint=("hard + Equal",), seeds=(0,), count=1, fail=False))).text
     assert "One seed, so no intervals" in text
     assert "None: that takes at least two seeds" in text
 
@@ -381,8 +364,7 @@ def test_empty_epochs_null_conflict_null_weights() -> None:
     assert "No epochs were recorded" in render(summary, [{**record, "epochs": []} for record in records])
     text = render(summary, strip(records, conflict=None, train={"left": {"loss": 1.0, "weight": None}}))
     assert (
-        "Gradients of the tasks were not compared" in text
-        and "No method in this comparison recorded weights" in text
+        "Gradients of the tasks were not compared" in text and "No method in this comparison recorded weights" in text
     )
     assert "No epochs were recorded" in render(summary, [])
 
@@ -504,9 +486,7 @@ frame.srcdoc = __PAGE__;
 
 @pytest.mark.browser
 def test_browser_fits_a_phone_and_answers(tmp_path: Path) -> None:
-    summary, records = study(
-        tasks=(replace(TASKS[0], name="a_very_long_name_without_any_break_" * 3), *TASKS[1:])
-    )
+    summary, records = study(tasks=(replace(TASKS[0], name="a_very_long_name_without_any_break_" * 3), *TASKS[1:]))
     text = json.dumps(render(summary, records)).replace("<", "\\u003c")
     wrapper = tmp_path / "phone.html"
     wrapper.write_text(PHONE.replace("__PAGE__", text), encoding="utf-8")

@@ -165,12 +165,15 @@ class Accumulation:
         if self.tasks and tuple(named) != self.tasks:
             raise PolytaskError(f"all pieces of a batch need losses of the tasks {list(self.tasks)}, got {list(named)}")
         gradients.check_same_tasks(tuple(named), next(iter(named.values())).device)
-        values = gradients.mean_over_processes(torch.stack([loss.detach().float() for loss in named.values()]))
+        stacked = torch.stack([loss.float() for loss in named.values()])
+        values = gradients.mean_over_processes(stacked.detach())
         if not bool(torch.isfinite(values).all()):
             raise NonFiniteLoss(dict(zip(named, values.tolist(), strict=True)))
         self.tasks = tuple(named)
         self._values = self._values.to(values) + values
-        if isinstance(self.balancer, LossBalancer) and (self.pieces == 1 or self.balancer.linear):
+        if isinstance(self.balancer, LossBalancer) and self._alone:
+            self._weights = self._backward(self.balancer, stacked)
+        elif isinstance(self.balancer, LossBalancer) and (self.pieces == 1 or self.balancer.linear):
             if self._weights is None:
                 self._weights, _ = self._derivative(self.balancer)
             self._pass(
@@ -187,7 +190,9 @@ class Accumulation:
         step = Step(self.tasks, self._values, self._activations())
         gramian, weights = None, None
         learned: dict[Tensor, Tensor] = {}
-        if isinstance(self.balancer, LossBalancer):
+        if isinstance(self.balancer, LossBalancer) and self._alone:
+            weights = self._weights
+        elif isinstance(self.balancer, LossBalancer):
             weights, learned = self._derivative(self.balancer)
             if len(self._rows):
                 self._spread(weights.to(self._rows) @ self._mean_rows())
@@ -208,6 +213,19 @@ class Accumulation:
         self.balancer.observe(step)
         return Balanced(self.tasks, self._values, weights, gramian)
 
+    @property
+    def _alone(self) -> bool:
+        """One piece on one process: the losses are those of the whole batch."""
+        return self.pieces == 1 and gradients.processes() == 1
+
+    def _backward(self, balancer: LossBalancer, losses: Tensor) -> Tensor:
+        """The ordinary backward pass of the total; the weights are its derivative, which passes by."""
+        losses.retain_grad()
+        total = balancer.total(losses, self.tasks)
+        (total * self.scale if self.scale != 1.0 else total).backward()
+        assert losses.grad is not None
+        return losses.grad / self.scale if self.scale != 1.0 else losses.grad
+
     def _derivative(self, balancer: LossBalancer) -> tuple[Tensor, dict[Tensor, Tensor]]:
         """d total / d losses, [t], and the gradients of what the balancer learns."""
         losses = self._values.clone().requires_grad_()
@@ -220,7 +238,7 @@ class Accumulation:
     def _pass(self, outputs: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
         """One backward pass of sum_i <weights_i, outputs_i>."""
         scaled = [weight * self.scale for weight in weights] if self.scale != 1.0 else list(weights)
-        if self.pieces == 1 and gradients.processes() == 1:
+        if self._alone:
             torch.autograd.backward(list(outputs), scaled)
             return
         reached = gradients.reach(outputs)
@@ -250,8 +268,8 @@ class Accumulation:
             what = "behind the features given" if self.features else "among `shared`"
             raise PolytaskError(
                 f"{len(stray)} parameter tensors (one of shape {list(stray.pop().shape)}) are reached by several "
-                f"losses but are not {what}; add what is missing, or leave the argument out: shared parameters are found "
-                "by themselves"
+                f"losses but are not {what}; add what is missing, or leave the argument out: shared parameters are "
+                "found by themselves"
             )
         reached = {leaf for own in found.own for leaf in own} | set(found.shared)
         columns = self.features or tuple(each for each in chosen if each in reached)

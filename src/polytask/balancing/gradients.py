@@ -186,5 +186,6 @@ def check_same_tasks(names: Sequence[str], device: torch.device) -> None:
     if extremes[0] != -extremes[1]:
         raise PolytaskError(
             f"the processes have losses of different tasks (this one: {list(names)}); give every process a loss "
-            "for every task of the joined batch (0 times the prediction's sum where a process has no label), in the same order"
+            "for every task of the joined batch (0 times the prediction's sum where a process has no label), in the "
+            "same order"
         )

@@ -24,8 +24,8 @@ class State(NamedTuple):
 class Backbone(nn.Module, ABC):
     """A network in S stages that gives the feature of every stage.
 
-    A feature is a vector [b, c], tokens [b, n, c] or a map [b, c, h, w]. To bring your own, put its stages into
-    a `SequentialBackbone`, or subclass this and write `forward` (and `split_inside`, to share it in part).
+    A feature is a vector [b, c], tokens [b, n, c] or a map [b, c, h, w]. To bring your own, put its stages
+    into a `SequentialBackbone`, or subclass this and write `forward` (and `split_inside`, to share a part).
 
     Args:
         widths: the number of channels c of each stage's feature, lowest stage first; S = len(widths).
@@ -55,8 +55,8 @@ class Backbone(nn.Module, ABC):
     def split(self, stage: int) -> tuple[nn.Module, nn.Module]:
         """Cut after the first `stage` stages into `(lower, upper)`.
 
-        upper(lower(inputs)) equals self(inputs): `lower` gives a `State`, `upper` all S features. Between them
-        they hold the very parameters of this backbone: all are in `upper` for stage 0, in `lower` for stage S.
+        upper(lower(inputs)) equals self(inputs): `lower` gives a `State`, `upper` all S features. Between
+        them they hold the very parameters of this backbone: all in `upper` for stage 0, in `lower` for S.
 
         Raises:
             PolytaskError: there is no such stage, or this backbone cannot be cut there.
@@ -76,7 +76,7 @@ class Backbone(nn.Module, ABC):
         return self.split_inside(stage)
 
     def split_inside(self, stage: int) -> tuple[nn.Module, nn.Module]:
-        """What `split` does for 0 < stage < S; a backbone that leaves it out is shared as a whole or not at all."""
+        """What `split` does for 0 < stage < S; without it, all or nothing is shared."""
         last = len(self.widths)
         raise PolytaskError(
             f"{type(self).__name__} cannot be cut after stage {stage}: share 0 or {last} stages, "
@@ -103,9 +103,7 @@ class SequentialBackbone(Backbone):
         super().__init__(widths)
         self.stages = nn.ModuleList(stages)
         if len(self.stages) != len(self.widths):
-            raise PolytaskError(
-                f"expected one width per stage, got {len(self.stages)} stages and widths {self.widths}"
-            )
+            raise PolytaskError(f"expected one width per stage, got {len(self.stages)} stages and widths {self.widths}")
 
     def forward(self, inputs: Any) -> list[Tensor]:
         return _run(self.stages, inputs)
@@ -118,7 +116,7 @@ def build(backbone: Callable[[], Backbone]) -> Backbone:
     """A fresh backbone whose last stage's feature will be read."""
     if isinstance(backbone, nn.Module) or not callable(backbone):
         raise PolytaskError(
-            "a backbone is given as something that makes a fresh one at each call, for tasks may need one each: "
+            "a backbone is given as something that makes a fresh one at each call (a task may need its own): "
             f"for example sharing.MLP(64) or lambda: MyBackbone(...); got {type(backbone).__name__}"
         )
     fresh = backbone()

@@ -30,9 +30,7 @@ class MultiTaskModel(nn.Module, ABC):
         super().__init__()
         self.tasks = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
         if not self.tasks:
-            raise PolytaskError(
-                f'{type(self).__name__} needs at least one task, for example [tasks.Binary("spam")]'
-            )
+            raise PolytaskError(f'{type(self).__name__} needs at least one task, for example [tasks.Binary("spam")]')
         names = [task.name for task in self.tasks]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -20,7 +20,7 @@ class Budget:
         batch_size: samples in a step, over all processes and micro-batches together.
         learning_rate: at the top of the schedule.
         weight_decay: of the network; what a balancer learns has none.
-        optimizer: a torch optimizer class.
+        optimizer: a torch optimizer class; its fused implementation is taken where it has one.
         optimizer_options: further arguments of it, say {"momentum": 0.9}.
         schedule: the learning-rate factor over the training.
         clip: longest gradient (norm over all parameters), cut after balancing; None: not cut.
@@ -29,7 +29,6 @@ class Budget:
         select: "task/metric" by which the best epoch is chosen on validation data; None: delta_m over tasks.
         precision: "no", "bf16" or "fp16"; None: as Accelerate is configured (normally "no").
         non_finite: what to do with a NaN or infinite loss: "raise" an error, or "skip" the step.
-        probe: look at the conflict between the task gradients at the first step of every `probe`-th epoch; 0: never.
 
     Raises:
         PolytaskError: for numbers out of range.
@@ -51,10 +50,9 @@ class Budget:
     select: str | None = None
     precision: Literal["no", "bf16", "fp16"] | None = None
     non_finite: Literal["raise", "skip"] = "raise"
-    probe: int = 1
 
     def __post_init__(self) -> None:
-        at_least = {"epochs": 1, "batch_size": 1, "accumulate": 1, "probe": 0, "weight_decay": 0}
+        at_least = {"epochs": 1, "batch_size": 1, "accumulate": 1, "weight_decay": 0}
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise PolytaskError(f"{name} must be at least {least}, got {getattr(self, name)}")

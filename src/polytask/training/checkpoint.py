@@ -68,8 +68,8 @@ def write_whole(path: Path, content: bytes) -> None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         what = "the disk is full" if full else str(error)
         raise PolytaskError(
-            f"can't write {path} ({len(content) / 2**20:.1f} MiB): {what}; what was saved before is untouched: make room "
-            "and start the same command again to go on from there"
+            f"can't write {path} ({len(content) / 2**20:.1f} MiB): {what}; what was saved before is untouched: make "
+            "room and start the same command again to go on from there"
         ) from error
 
 

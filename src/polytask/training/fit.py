@@ -1,6 +1,7 @@
 """`fit`: a training loop for those who want one."""
 
 import importlib.util
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -54,10 +55,8 @@ class Progress:
     best: float | None = None
     best_epoch: int = 0
     stopped: bool = False
-    sums: dict[str, Tensor] = field(default_factory=dict)
-    """Of the epoch under way, by task: [steps, sum of losses, sum of weights, steps with weights]."""
-    last: dict[str, Tensor] = field(default_factory=dict)
-    """The losses of the last finite step, by task."""
+    sums: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
+    """Of the epoch under way, by the tasks of a step: rows [steps, losses, steps with weights, weights]."""
     conflict: dict[str, Any] | None = None
     epochs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -97,6 +96,7 @@ def fit(
     folder: Path | str | None = None,
     reference: Mapping[str, Mapping[str, float]] | None = None,
     at_features: bool = False,
+    probe: bool = False,
     checkpoint_every: int | None = None,
     trackers: Sequence[str] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
@@ -119,6 +119,8 @@ def fit(
         reference: validation scores by task and metric that delta_m is measured against, say those of single-task
             networks; by default those of the best constant prediction.
         at_features: balance gradients at the shared features (the model gives them: `forward_with_features`).
+        probe: note cosines and lengths of the task gradients at the first step of every epoch (one more backward pass
+            per task there, not counted in the training time).
         checkpoint_every: steps.
         trackers: names of Accelerate trackers; by default TensorBoard where it is installed and there is a folder.
         on_epoch: called with the plain dict of every epoch.
@@ -142,7 +144,7 @@ def fit(
     """
     training = _Training(
         model, tasks, train, validation, balancer or Equal(), budget or Budget(), seed, folder, reference,
-        at_features, checkpoint_every, trackers,
+        at_features, probe, checkpoint_every, trackers,
     )  # fmt: skip
     return training.run(on_epoch or (lambda epoch: None))
 
@@ -162,6 +164,7 @@ class _Training:
         folder: Path | str | None,
         reference: Mapping[str, Mapping[str, float]] | None,
         at_features: bool,
+        probe: bool,
         checkpoint_every: int | None,
         trackers: Sequence[str] | None,
     ) -> None:
@@ -173,7 +176,7 @@ class _Training:
             seed,
         )
         self.train, self.validation = train, validation
-        self.at_features, self.checkpoint_every = at_features, checkpoint_every
+        self.at_features, self.probe, self.checkpoint_every = at_features, probe, checkpoint_every
         self.names = [task.name for task in self.tasks]
         _check(self.tasks, train, validation, model)
         self.folder = None if folder is None else RunFolder(Path(folder))
@@ -193,9 +196,7 @@ class _Training:
         if isinstance(balancer, nn.Module):
             balancer.to(self.device)
         groups = [{"params": [p for p in model.parameters() if p.requires_grad]}, *parameter_groups(balancer)]
-        self.optimizer = budget.optimizer(
-            groups, lr=budget.learning_rate, weight_decay=budget.weight_decay, **budget.optimizer_options
-        )  # type: ignore[call-arg]
+        self.optimizer = _optimizer(budget, groups)
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.batches = Batches(
             train,
@@ -211,6 +212,7 @@ class _Training:
             self.tasks, reference or constant_scores(self.tasks, train, validation), budget.select
         )
         self.progress = Progress()
+        self.last: Balanced | None = None
         self.best_weights: dict[str, Tensor] = {}
         self._start(trackers)
 
@@ -297,12 +299,7 @@ class _Training:
                     names = [name for name in self.names if name in counts]
                     predictions, features = self._forward(batch.inputs, names)
                     found = losses(self.tasks, {n: p.float() for n, p in predictions.items()}, batch.targets, counts)
-                if (
-                    pending is None
-                    and self.budget.probe
-                    and progress.batch == 0
-                    and progress.epoch % self.budget.probe == 0
-                ):
+                if pending is None and self.probe and progress.batch == 0:
                     looked += self._look(found)
                 if pending is None:
                     scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
@@ -348,15 +345,16 @@ class _Training:
     def _remember(self, balanced: Balanced, kept: Kept | None) -> None:
         progress = self.progress
         progress.step += 1
-        weights = balanced.weights
-        values = torch.ones(len(balanced.tasks), 4, dtype=torch.float64, device=balanced.losses.device)
-        values[:, 1] = balanced.losses
-        values[:, 2:] = 0.0
-        if weights is not None:
-            values[:, 2], values[:, 3] = weights.to(values), 1.0
-        for name, row in zip(balanced.tasks, values, strict=True):
-            progress.sums[name] = progress.sums[name] + row if name in progress.sums else row
-        progress.last = dict(zip(balanced.tasks, balanced.losses.unbind(), strict=True))
+        sums = progress.sums.get(balanced.tasks)
+        if sums is None:
+            sums = torch.zeros(4, len(balanced.tasks), dtype=torch.float64, device=balanced.losses.device)
+            progress.sums[balanced.tasks] = sums
+        sums[0] += 1
+        sums[1] += balanced.losses
+        if balanced.weights is not None:
+            sums[2] += 1
+            sums[3] += balanced.weights
+        self.last = balanced
         if kept is not None:
             progress.memory = self._memory(kept, balanced)
         self.optimizer.zero_grad(set_to_none=True)
@@ -378,9 +376,8 @@ class _Training:
             progress.skipped += 1
             progress.step += 1
             return
-        told = ", ".join(
-            f"'{name}' was {float(progress.last[name]):.4g}" for name in error.tasks if name in progress.last
-        )
+        before = dict(zip(self.last.tasks, self.last.losses.tolist(), strict=True)) if self.last else {}
+        told = ", ".join(f"'{name}' was {before[name]:.4g}" for name in error.tasks if name in before)
         kept = (
             f"; epochs 1 to {progress.epoch} are kept in {self.folder.path}" if self.folder and progress.epoch else ""
         )
@@ -400,9 +397,11 @@ class _Training:
         progress.epoch += 1
         progress.batch = 0
         train = {}
-        for name, row in progress.sums.items():
-            steps, loss, weight, weighed = row.tolist()
-            train[name] = {"loss": loss / steps, "weight": weight / weighed if weighed else None}
+        for task in self.names:
+            columns = [each[:, names.index(task)] for names, each in progress.sums.items() if task in names]
+            if columns:
+                steps, loss, weighed, weight = torch.stack(columns).sum(0).tolist()
+                train[task] = {"loss": loss / steps, "weight": weight / weighed if weighed else None}
         epoch = {
             "epoch": progress.epoch,
             "step": progress.step,
@@ -456,6 +455,14 @@ class _Training:
         everyone: list[Any] = [None] * self.world
         torch.distributed.all_gather_object(everyone, own)
         return everyone
+
+
+def _optimizer(budget: Budget, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """The optimizer of the budget, in its fused implementation where it has one."""
+    options: dict[str, Any] = {"lr": budget.learning_rate, "weight_decay": budget.weight_decay}
+    if "fused" in inspect.signature(budget.optimizer).parameters:
+        options["fused"] = True
+    return budget.optimizer(groups, **options | budget.optimizer_options)
 
 
 def _check(tasks: Sequence[Task], train: TensorData, validation: TensorData, model: nn.Module) -> None:

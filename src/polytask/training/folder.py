@@ -15,7 +15,7 @@ ABOUT = """# A run of polytask
 | --- | --- |
 | `run.json` | what was asked for: tasks, model, balancer, budget, seed, data checksums, versions |
 | `epochs.jsonl` | one line per epoch: losses, weights, validation scores, gradient conflict, time |
-| `checkpoint.safetensors` | the state after the last saved step, JSON in its metadata: the same command goes on from it |
+| `checkpoint.safetensors` | the state after the last saved step; the same command goes on from it |
 | `model.safetensors` | the weights of the best epoch on validation data |
 | `record.json` | the results, written when the run is over |
 

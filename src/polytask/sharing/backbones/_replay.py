@@ -251,9 +251,7 @@ def _drop(net: nn.Module, needed: set[int], ran: set[str]) -> None:
     for prefix, module in net.named_modules():
         for name, parameter in list(module._parameters.items()):
             frozen = parameter is not None and not parameter.requires_grad and prefix in ran
-            if (
-                parameter is None or id(parameter) in needed or frozen
-            ):  # what is frozen may matter all the same
+            if parameter is None or id(parameter) in needed or frozen:  # what is frozen may matter all the same
                 continue
             del module._parameters[name]
             value = parameter.detach()

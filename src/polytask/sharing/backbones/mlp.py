@@ -53,9 +53,7 @@ class MLP:
         for below, above in pairwise((width, *self.widths)):
             layers: OrderedDict[str, nn.Module] = OrderedDict()
             if not stages:
-                layers["inputs"] = (
-                    TableEncoder(self.inputs) if isinstance(self.inputs, TableInputs) else _Flat(width)
-                )
+                layers["inputs"] = TableEncoder(self.inputs) if isinstance(self.inputs, TableInputs) else _Flat(width)
             layers["linear"] = nn.Linear(below, above)
             layers["relu"] = nn.ReLU(inplace=True)
             if self.dropout:

@@ -77,9 +77,7 @@ class TableEncoder(nn.Module):
         expected = [self.inputs.numbers, len(self.embeddings)]
         if not isinstance(inputs, Mapping) or not {"numbers", "categories"} <= inputs.keys():
             came = f"keys {sorted(inputs)}" if isinstance(inputs, Mapping) else type(inputs).__name__
-            raise PolytaskError(
-                f'expected a table as {{"numbers": [b, f], "categories": [b, c]}}, got {came}'
-            )
+            raise PolytaskError(f'expected a table as {{"numbers": [b, f], "categories": [b, c]}}, got {came}')
         numbers, categories = inputs["numbers"], inputs["categories"]
         if [numbers.shape[1], categories.shape[1]] != expected:
             raise PolytaskError(

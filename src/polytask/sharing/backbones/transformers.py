@@ -73,9 +73,7 @@ class Transformers:
 
         families = modeling_auto.MODEL_FOR_BACKBONE_MAPPING_NAMES
         if self.family not in families:
-            raise PolytaskError(
-                f"unknown transformers backbone '{self.family}'; {did_you_mean(self.family, families)}"
-            )
+            raise PolytaskError(f"unknown transformers backbone '{self.family}'; {did_you_mean(self.family, families)}")
         try:
             default = AutoConfig.for_model(self.family)
             config = AutoConfig.for_model(self.family, **{k: _as_lists(v) for k, v in self.options.items()})
@@ -97,7 +95,7 @@ class Transformers:
     def _refusal(self, error: Exception) -> PolytaskError:
         return PolytaskError(
             f"transformers cannot build {self.family} with {dict(self.options)}: "
-            f"{type(error).__name__}: {error}; see the family's configuration in the transformers documentation"
+            f"{type(error).__name__}: {error}; see the family's page in the transformers documentation"
         )
 
 
@@ -113,7 +111,7 @@ class TransformersBackbone(Backbone):
         net.train()
         example = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2]).view(1, *shape)
         calls, features = _replay.observe(net, lambda: _features(net, example))
-        # The widths that come out: what a family declares can differ (FocalNet gives features already halved).
+        # The widths that come out: what a family declares can differ (FocalNet halves before the feature).
         super().__init__([each.shape[1] if each.ndim == 4 else each.shape[-1] for each in features])
         self.net = net
         self.shape = shape
@@ -123,9 +121,7 @@ class TransformersBackbone(Backbone):
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         if inputs.ndim != 4 or inputs.shape[1] != self.shape[0]:
-            raise PolytaskError(
-                f"expected images of shape [b, {self.shape[0]}, h, w], got {list(inputs.shape)}"
-            )
+            raise PolytaskError(f"expected images of shape [b, {self.shape[0]}, h, w], got {list(inputs.shape)}")
         return _features(self.net, inputs)
 
     def keep_only(self, stages: Iterable[int]) -> None:

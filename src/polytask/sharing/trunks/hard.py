@@ -27,8 +27,8 @@ class HardSharing(MultiTaskModel):
     Raises:
         PolytaskError: `shared_stages` is out of range, no task, two tasks of one name, or not a backbone.
 
-    Source: Caruana 1997, Multitask Learning (s = S); Misra et al. 2016, Cross-stitch Networks (the study of s).
-    Initial weights are drawn from torch's global generator, so s = 0 starts with the weights of `Independent`.
+    Source: Caruana 1997, Multitask Learning (s = S); Misra et al. 2016, Cross-stitch Networks (study of s).
+    Initial weights are drawn from torch's global generator: s = 0 starts with the weights of `Independent`.
 
     Cost of a step: one pass through `lower`, and one per task through the stages above.
 

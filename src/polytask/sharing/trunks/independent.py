@@ -34,9 +34,7 @@ class Independent(MultiTaskModel):
         super().__init__(tasks)
         self.networks = PerTask({task.name: _Network(build(backbone), task) for task in self.tasks})
 
-    def forward_with_features(
-        self, inputs: Any, tasks: Iterable[str] | None = None
-    ) -> tuple[dict[str, Tensor], None]:
+    def forward_with_features(self, inputs: Any, tasks: Iterable[str] | None = None) -> tuple[dict[str, Tensor], None]:
         return {name: self.networks.of(name)(inputs) for name in self.asked(tasks)}, None
 
     def used_by(self, task: str) -> list[nn.Module]:
