@@ -1,5 +1,6 @@
 """`backward(losses, balancer)`: the one line in place of `sum(losses).backward()`."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -151,7 +152,7 @@ class Accumulation:
         self.weighted_heads = weighted_heads
         self.scale = scale
         self.tasks: tuple[str, ...] = ()
-        self._values = torch.zeros(())  # [t], of all pieces so far
+        self._values: Tensor | None = None  # [t], of all pieces so far
         self._weights: Tensor | None = None  # [t], of a loss balancer
         self._rows = torch.zeros(0)  # [t, p] gradients of the leaves in _columns (or of the features)
         self._columns: tuple[Tensor, ...] = ()
@@ -167,10 +168,10 @@ class Accumulation:
         gradients.check_same_tasks(tuple(named), next(iter(named.values())).device)
         stacked = torch.stack([loss.float() for loss in named.values()])
         values = gradients.mean_over_processes(stacked.detach())
-        if not bool(torch.isfinite(values).all()):
+        if not math.isfinite(values.sum().item()):
             raise NonFiniteLoss(dict(zip(named, values.tolist(), strict=True)))
         self.tasks = tuple(named)
-        self._values = self._values.to(values) + values
+        self._values = values if self._values is None else self._values + values
         if isinstance(self.balancer, LossBalancer) and self._alone:
             self._weights = self._backward(self.balancer, stacked)
         elif isinstance(self.balancer, LossBalancer) and (self.pieces == 1 or self.balancer.linear):
@@ -185,7 +186,7 @@ class Accumulation:
 
     def finish(self) -> Balanced:
         """Balance what was added, and write the gradients."""
-        if not self.tasks:
+        if self._values is None:
             raise PolytaskError("there is nothing to balance yet: call add(losses) first")
         step = Step(self.tasks, self._values, self._activations())
         gramian, weights = None, None
@@ -228,6 +229,7 @@ class Accumulation:
 
     def _derivative(self, balancer: LossBalancer) -> tuple[Tensor, dict[Tensor, Tensor]]:
         """d total / d losses, [t], and the gradients of what the balancer learns."""
+        assert self._values is not None
         losses = self._values.clone().requires_grad_()
         with torch.enable_grad():
             total = balancer.total(losses, self.tasks)
@@ -362,4 +364,4 @@ def _named(losses: Losses) -> dict[str, Tensor]:
                 f"the loss of {name!r} has no autograd graph (was it computed under no_grad, or detached?): "
                 "there is nothing to learn from"
             )
-    return {name: loss.reshape(()) for name, loss in named.items()}
+    return {name: loss if loss.ndim == 0 else loss.reshape(()) for name, loss in named.items()}

@@ -57,11 +57,11 @@ class Binary(Task):
     def outputs(self) -> int:
         return 1
 
-    def element_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def loss_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
         there = present(target)
         known = torch.where(there, target, 0).to(prediction.dtype)
         each = F.binary_cross_entropy_with_logits(prediction[:, 0], known, reduction="none")
-        return torch.where(there, each, 0)
+        return torch.where(there, each, 0).sum()
 
     def metrics(self) -> dict[str, Metric]:
         return {"auroc": BinaryAUROC(validate_args=False), "accuracy": BinaryAccuracy(validate_args=False)}
@@ -122,8 +122,8 @@ class MultiClass(Task):
     def outputs(self) -> int:
         return len(self.classes) if isinstance(self.classes, tuple) else self.classes
 
-    def element_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(prediction, target.long(), reduction="none", ignore_index=MISSING_CLASS)
+    def loss_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(prediction, target.long(), reduction="sum", ignore_index=MISSING_CLASS)
 
     def metrics(self) -> dict[str, Metric]:
         return {
@@ -186,11 +186,11 @@ class MultiLabel(Task):
     def outputs(self) -> int:
         return len(self.labels)
 
-    def element_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def loss_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
         there = present(target)
         known = torch.where(there, target, 0).to(prediction.dtype)
         each = F.binary_cross_entropy_with_logits(prediction, known, reduction="none")
-        return torch.where(there, each, 0)
+        return torch.where(there, each, 0).sum()
 
     def metrics(self) -> dict[str, Metric]:
         options: dict[str, Any] = {"average": "macro", "validate_args": False, "ignore_index": MISSING_CLASS}

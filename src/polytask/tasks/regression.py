@@ -44,10 +44,10 @@ class Regression(Task):
     def likelihood_scale(self) -> float:
         return 0.5
 
-    def element_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def loss_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
         there = present(target)
         standard = (torch.where(there, target, self.mean) - self.mean) / self.deviation
-        return torch.where(there, (prediction[:, 0] - standard).square(), 0)
+        return torch.where(there, (prediction[:, 0] - standard).square(), 0).sum()
 
     def metrics(self) -> dict[str, Metric]:
         return {"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)}

@@ -65,8 +65,8 @@ class Task(ABC):
         return 1.0
 
     @abstractmethod
-    def element_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The loss of every label, 0 where the label is missing; the shape of `target`."""
+    def loss_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The sum of the losses of all labels that are present, a scalar."""
 
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
@@ -104,8 +104,7 @@ class Task(ABC):
         Returns:
             A scalar. NaN when no label is present and no count is given: leave absent tasks out instead.
         """
-        total = self.element_losses(prediction, target).sum()
-        return total / (present(target).sum() if count is None else count)
+        return self.loss_sum(prediction, target) / (present(target).sum() if count is None else count)
 
     def head(self, width: int) -> nn.Module:
         """The default head: one linear layer from pooled features of `width` numbers."""

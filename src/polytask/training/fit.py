@@ -55,8 +55,8 @@ class Progress:
     best: float | None = None
     best_epoch: int = 0
     stopped: bool = False
-    sums: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
-    """Of the epoch under way, by the tasks of a step: rows [steps, losses, steps with weights, weights]."""
+    seen: dict[tuple[str, ...], list[tuple[Tensor, Tensor | None]]] = field(default_factory=dict)
+    """Losses and weights of every step of the epoch under way, by the tasks that it had."""
     conflict: dict[str, Any] | None = None
     epochs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -291,7 +291,9 @@ class _Training:
         pending, looked = None, 0.0
         try:
             for piece in pieces:
-                batch = self.train.piece(piece, whole).to(self.device)
+                batch = self.train.piece(piece, whole)
+                if self.device.type != "cpu":
+                    batch = batch.to(self.device)
                 counts = {name: count / self.world for name, count in batch.counts.items()}
                 if not counts:
                     return 0.0  # not one label in the whole batch
@@ -345,15 +347,7 @@ class _Training:
     def _remember(self, balanced: Balanced, kept: Kept | None) -> None:
         progress = self.progress
         progress.step += 1
-        sums = progress.sums.get(balanced.tasks)
-        if sums is None:
-            sums = torch.zeros(4, len(balanced.tasks), dtype=torch.float64, device=balanced.losses.device)
-            progress.sums[balanced.tasks] = sums
-        sums[0] += 1
-        sums[1] += balanced.losses
-        if balanced.weights is not None:
-            sums[2] += 1
-            sums[3] += balanced.weights
+        progress.seen.setdefault(balanced.tasks, []).append((balanced.losses, balanced.weights))
         self.last = balanced
         if kept is not None:
             progress.memory = self._memory(kept, balanced)
@@ -392,16 +386,14 @@ class _Training:
         """Close the epoch: validation scores, the best epoch so far, early stopping."""
         progress = self.progress
         begun = time.perf_counter()
+        if self.world > 1:  # running statistics, say of batch norm, are those of process 0 for all
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
         scores: Scores = evaluate(self.model, self.tasks, self.validation, self.device, self.rank, self.world)
         score = self.score(scores)
         progress.epoch += 1
         progress.batch = 0
-        train = {}
-        for task in self.names:
-            columns = [each[:, names.index(task)] for names, each in progress.sums.items() if task in names]
-            if columns:
-                steps, loss, weighed, weight = torch.stack(columns).sum(0).tolist()
-                train[task] = {"loss": loss / steps, "weight": weight / weighed if weighed else None}
+        train = _means(progress.seen, self.names)
         epoch = {
             "epoch": progress.epoch,
             "step": progress.step,
@@ -414,7 +406,7 @@ class _Training:
             "conflict": progress.conflict,
         }
         progress.epochs.append(plain(epoch))
-        progress.sums, progress.conflict = {}, None
+        progress.seen, progress.conflict = {}, None
         if progress.best is None or score > progress.best:
             progress.best, progress.best_epoch = score, progress.epoch
             self.best_weights = {name: each.detach().cpu().clone() for name, each in self.model.state_dict().items()}
@@ -455,6 +447,25 @@ class _Training:
         everyone: list[Any] = [None] * self.world
         torch.distributed.all_gather_object(everyone, own)
         return everyone
+
+
+def _means(
+    seen: Mapping[tuple[str, ...], Sequence[tuple[Tensor, Tensor | None]]], tasks: Sequence[str]
+) -> dict[str, dict[str, float | None]]:
+    """The mean loss of every task over the steps that saw it, and its mean weight over those that weighed it."""
+    found: dict[str, tuple[list[Tensor], list[Tensor]]] = {task: ([], []) for task in tasks}
+    for names, steps in seen.items():
+        losses = torch.stack([loss for loss, _ in steps]).double()
+        weights = [weight for _, weight in steps if weight is not None]
+        for column, name in enumerate(names):
+            found[name][0].append(losses[:, column])
+            if weights:
+                found[name][1].append(torch.stack(weights).double()[:, column])
+    return {
+        task: {"loss": float(torch.cat(losses).mean()), "weight": float(torch.cat(weights).mean()) if weights else None}
+        for task, (losses, weights) in found.items()
+        if losses
+    }
 
 
 def _optimizer(budget: Budget, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -1,0 +1,106 @@
+"""The command line: it parses, calls and prints. Importing it imports no torch, so that help comes at once."""
+
+import ast
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import polytask
+from polytask._text import did_you_mean
+from polytask.errors import PolytaskError
+
+__all__ = ["main"]
+
+WRONG, BROKEN, INTERRUPTED = 2, 1, 130
+"""Exit codes: something to mend in the input, a fault of polytask, Ctrl-C."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: the words after `polytask`; those of this process by default.
+
+    >>> main(["--version"])
+    polytask ...
+    0
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _run(words)
+    except PolytaskError as error:
+        return _told(str(error), WRONG, debug)
+    except OSError as error:
+        return _told(str(error), WRONG, debug)
+    except KeyboardInterrupt as stop:
+        return _told(str(stop) or "interrupted", INTERRUPTED, debug)
+    except Exception as error:
+        told = f"{type(error).__name__}: {error} (a fault of polytask; --debug shows where)"
+        return _told(told, BROKEN, debug)
+
+
+def _run(words: list[str]) -> int:
+    commands = summaries()
+    if not words or words[0] in {"-h", "--help"}:
+        print(_overview(commands))
+        return 0 if words else WRONG
+    name, rest = words[0], words[1:]
+    if name == "--version":
+        print(f"polytask {polytask.__version__}")
+        return 0
+    if name not in commands:
+        raise PolytaskError(f"there is no command '{name}'; {did_you_mean(name, commands)}")
+    for stream in (sys.stdout, sys.stderr):  # a terminal that knows no Δ or ± shows "?" in their place
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    run_command = import_module("polytask.cli.arguments").run_command
+    run_command(import_module("polytask.cli.commands"), name, rest)
+    return 0
+
+
+def summaries() -> dict[str, str]:
+    """The first sentence about every command, by name: read from the source, so that nothing is imported.
+
+    >>> sorted(summaries())
+    ['compare', 'describe', 'evaluate', 'list', 'predict', 'report', 'train']
+    """
+    tree = ast.parse((Path(__file__).parent / "commands.py").read_text(encoding="utf-8"))
+    functions = [each for each in tree.body if isinstance(each, ast.FunctionDef)]
+    return {
+        each.name.rstrip("_"): (ast.get_docstring(each) or "").partition("\n")[0]
+        for each in functions
+        if not each.name.startswith("_")
+    }
+
+
+def _overview(commands: dict[str, str]) -> str:
+    lines = [f"  {name:<10}{told}" for name, told in commands.items()]
+    return "\n".join(
+        [
+            "usage: polytask COMMAND [options]",
+            "",
+            "Train one network for many tasks, and see whether that was worth it.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "options:",
+            "  -h, --help  this, or (after a command) all of its options",
+            "  --version   the version",
+            "  --debug     show the trace of an error (anywhere on the line)",
+            "",
+            "A first look: polytask compare digits --budget.epochs 3 --seeds 1",
+        ]
+    )
+
+
+def _told(message: str, code: int, debug: bool) -> int:
+    """Say what went wrong in one line."""
+    if debug:
+        traceback.print_exc()
+    print(f"polytask: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,159 @@
+"""Names as people write them, and the objects they stand for.
+
+`PCGrad(seed=3)` on the command line, `{class_path: PCGrad, init_args: {seed: 3}}` in YAML: both are a `Call`, and a
+`Catalogue` makes the object, its settings checked against the signature.
+"""
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from polytask._text import did_you_mean
+from polytask.cli.errors import Refused, condensed
+from polytask.errors import PolytaskError
+
+
+@dataclass(frozen=True)
+class Call:
+    """A name with settings.
+
+    >>> str(Call.parse("Uncertainty(learning_rate=0.02)"))
+    'Uncertainty(learning_rate=0.02)'
+    >>> Call.parse({"class_path": "PCGrad", "init_args": {"seed": 3}})
+    Call(name='PCGrad', args={'seed': 3}, positional=())
+    """
+
+    name: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    positional: tuple[Any, ...] = ()
+
+    @classmethod
+    def parse(cls, value: Any) -> "Call":
+        """From text, or from a mapping with class_path and perhaps init_args."""
+        if isinstance(value, Call):
+            return value
+        if isinstance(value, Mapping) and value.keys() <= {"class_path", "init_args"} and "class_path" in value:
+            name = str(value["class_path"]).rpartition(".")[2]
+            return cls(name, dict(value.get("init_args") or {}))
+        if not isinstance(value, str):
+            raise Refused(f"expected a name such as PCGrad, or 'PCGrad(seed=3)', got {value!r}")
+        if "(" not in value:
+            return cls(value)
+        try:
+            node = ast.parse(value.strip(), mode="eval").body
+        except SyntaxError:
+            node = None
+        if not isinstance(node, ast.Call):
+            raise Refused(f"can't read '{value}'; write a name with its settings: 'PCGrad(seed=3)'")
+        return cls._of(node, value)
+
+    @classmethod
+    def _of(cls, node: ast.Call, text: str) -> "Call":
+        if not isinstance(node.func, ast.Name) or any(each.arg is None for each in node.keywords):
+            raise Refused(f"can't read '{text}'; write a name with its settings: 'PCGrad(seed=3)'")
+
+        def value(of: ast.expr) -> Any:
+            if isinstance(of, ast.Call):
+                inner = cls._of(of, text)
+                return {"class_path": inner.name, "init_args": dict(inner.args)}
+            try:
+                return ast.literal_eval(of)
+            except ValueError:
+                raise Refused(
+                    f"can't read {ast.unparse(of)} in '{text}'; settings are numbers, 'words', lists or {{dicts}}"
+                ) from None
+
+        settings = {str(each.arg): value(each.value) for each in node.keywords}
+        return cls(node.func.id, settings, tuple(value(each) for each in node.args))
+
+    def __str__(self) -> str:
+        inside = [*map(repr, self.positional), *(f"{key}={_shown(each)}" for key, each in self.args.items())]
+        return f"{self.name}({', '.join(inside)})" if inside else self.name
+
+
+def _shown(value: Any) -> str:
+    return repr(str(value)) if isinstance(value, PurePath) else repr(value)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What can be named in one place.
+
+    Args:
+        what: one of its members, in words.
+        members: the classes or functions.
+        filled: arguments that polytask itself fills in.
+    """
+
+    what: str
+    members: tuple[Callable[..., Any], ...]
+    filled: tuple[str, ...] = ()
+
+    def find(self, name: str) -> Callable[..., Any]:
+        """The member of this name."""
+        for each in self.members:
+            if each.__name__ == name:
+                return each
+        raise Refused(
+            f"there is no {self.what} '{name}'; {did_you_mean(name, [each.__name__ for each in self.members])}"
+        )
+
+    def settings(self, member: Callable[..., Any]) -> list[str]:
+        """What can be set about a member."""
+        return [name for name in inspect.signature(member).parameters if name not in self.filled]
+
+    def checked(self, call: Call) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """The member called, and its settings, which fit the signature."""
+        member = self.find(call.name)
+        allowed = self.settings(member)
+        if len(call.positional) > len(allowed):
+            raise Refused(f"{call}: {call.name} has {len(allowed)} settings, got {len(call.positional)}")
+        given = dict(zip(allowed, call.positional, strict=False)) | dict(call.args)
+        for name in given:
+            if name not in allowed:
+                raise Refused(f"{call.name} has no setting '{name}'; {did_you_mean(name, allowed)}")
+        parser = ArgumentParser(exit_on_error=False)
+        add = parser.add_class_arguments if inspect.isclass(member) else parser.add_function_arguments
+        kept = {name for name in inspect.signature(member).parameters if name not in given}
+        add(member, skip=kept, **({} if inspect.isclass(member) else {"as_positional": False}))
+        try:
+            found = parser.parse_object(given, defaults=False)
+        except Exception as error:
+            if isinstance(error, Refused):
+                raise
+            raise Refused(condensed(error, lambda name: f"{name} of {call.name}", member, given)) from error
+        return member, {name: found[name] for name in given}
+
+    def make(self, value: Any) -> Any:
+        """The object named."""
+        member, settings = self.checked(Call.parse(value))
+        try:
+            return member(**settings)
+        except PolytaskError as error:
+            raise Refused(str(error)) from error
+
+    def later(self, value: Any) -> Callable[..., Any]:
+        """The member named, with its settings fixed: called later, with what polytask fills in."""
+        member, settings = self.checked(Call.parse(value))
+        return partial(member, **settings) if settings else member
+
+
+def listed(module: Any, base: type) -> tuple[type, ...]:
+    """The classes of a package's catalogue that are of a kind and can be made.
+
+    >>> from polytask import sharing
+    >>> [each.__name__ for each in listed(sharing, sharing.MultiTaskModel)]
+    ['HardSharing', 'Independent']
+    """
+    found: Sequence[Any] = [getattr(module, name) for name in module.__all__]
+    return tuple(
+        each
+        for each in found
+        if inspect.isclass(each) and issubclass(each, base) and not inspect.isabstract(each)
+    )

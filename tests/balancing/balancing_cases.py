@@ -1,0 +1,124 @@
+"""The list of balancers that every contract is tested with. A new method joins with one line in CASES.
+
+Importable without pytest, so that worker processes of the tests can use it too.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from polytask import balancing
+from polytask.balancing import Balancer, LossBalancer, Step
+
+
+@dataclass(frozen=True)
+class Geometric(LossBalancer):
+    """A loss balancer whose weights depend on the losses of the step: (prod L_i)^(1/t). Only for tests."""
+
+    def total(self, losses: Tensor, tasks: Sequence[str] = ()) -> Tensor:
+        return losses.log().mean().exp()
+
+
+@dataclass(frozen=True)
+class Case:
+    """A balancer under test.
+
+    Args:
+        name: of the case.
+        make: a fresh balancer for the tasks named (equal at every call).
+        draws_per_task: random numbers belong to positions of tasks, so that a permutation of the tasks changes them.
+        equal_like: the same whether balanced at the features or at the parameters.
+        whole_tasks: it gives one weight per task (and not per element).
+    """
+
+    name: str
+    make: Callable[[Sequence[str]], Balancer]
+    draws_per_task: bool = False
+    equal_like: bool = False
+    whole_tasks: bool = True
+
+    @property
+    def kind(self) -> type:
+        return type(self.make(["a", "b"]))
+
+
+def _uncertainty(names: Sequence[str]) -> Balancer:
+    balancer = balancing.Uncertainty(list(names), regression=list(names)[:1])
+    with torch.no_grad():
+        for name, s in zip(balancer.names, balancer.log_variances, strict=True):
+            s.fill_((ord(name[0]) % 5) * 0.7 - 1.0)
+    return balancer
+
+
+def _dwa(names: Sequence[str]) -> Balancer:
+    """With two epochs behind it, so that its weights differ."""
+    balancer = balancing.DWA()
+    for epoch in (2.0, 1.0):
+        values = torch.tensor([epoch + 0.3 * (ord(name[0]) % 5) for name in names])
+        balancer.observe(Step(tuple(names), values))
+        balancer.end_epoch()
+    return balancer
+
+
+CASES = [
+    Case("Equal", lambda names: balancing.Equal(), equal_like=True),
+    Case("Static", lambda names: balancing.Static({names[0]: 0.3}), equal_like=True),
+    Case("Uncertainty", _uncertainty, equal_like=True),
+    Case("DWA", lambda names: balancing.DWA(), equal_like=True),
+    Case("DWA after two epochs", _dwa, equal_like=True),
+    Case("RandomWeights", lambda names: balancing.RandomWeights(seed=3), draws_per_task=True, equal_like=True),
+    Case("Geometric", lambda names: Geometric(), equal_like=True),
+    Case("MGDA", lambda names: balancing.MGDA()),
+    Case("PCGrad", lambda names: balancing.PCGrad(seed=3), draws_per_task=True),
+    Case("GradDrop", lambda names: balancing.GradDrop(seed=3), whole_tasks=False),
+    Case("GradDrop with leak", lambda names: balancing.GradDrop(leak={names[0]: 0.4}, seed=3), whole_tasks=False),
+]
+BY_NAME = {case.name: case for case in CASES}
+
+
+class Network(nn.Module):
+    """A trunk and a head per task, with losses that conflict."""
+
+    def __init__(self, names: Sequence[str], seed: int = 0, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.trunk = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4), nn.Tanh()).to(dtype)
+        self.heads = nn.ModuleDict()
+        for name in names:
+            torch.manual_seed(seed * 1000 + ord(name[0]))  # a head does not depend on which others there are
+            self.heads[name] = nn.Linear(4, 1).to(dtype)
+
+    def sums(self, x: Tensor, targets: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """The sum of squared errors of every task over its labels (NaN: none), and the shared features."""
+        z = self.trunk(x)
+        found = {}
+        for name, target in targets.items():
+            error = self.heads[name](z)[:, 0] - target.nan_to_num()
+            found[name] = torch.where(target.isnan(), 0.0, error.square()).sum()
+        return found, z
+
+    def losses(self, x: Tensor, targets: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """The mean over the labels present."""
+        found, z = self.sums(x, targets)
+        return {name: total / (~targets[name].isnan()).sum() for name, total in found.items()}, z
+
+    def gradients(self) -> dict[str, Tensor]:
+        return {name: p.grad.clone() for name, p in self.named_parameters() if p.grad is not None}
+
+
+def batch(
+    names: Sequence[str], rows: int = 12, seed: int = 1, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Inputs and targets; task by task more labels are missing, and tasks want opposite things."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, 5, generator=generator, dtype=torch.float64)
+    targets = {}
+    for k, name in enumerate(names):
+        own = torch.Generator().manual_seed(seed * 100 + ord(name[0]))
+        target = (-1) ** k * 2.0 * x[:, 0] + torch.randn(rows, generator=own, dtype=torch.float64)
+        target[torch.rand(rows, generator=own, dtype=torch.float64) < 0.15 * k] = torch.nan
+        target[k] = float(k)  # never all missing
+        targets[name] = target.to(dtype)
+    return x.to(dtype), targets
