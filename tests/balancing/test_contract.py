@@ -414,6 +414,8 @@ def test_tied_weights_are_shared_and_counted_once(case: Case) -> None:
 
 @every
 def test_shared_given_equals_shared_found(case: Case) -> None:
+    if not case.whole_tasks:
+        pytest.skip("it draws per element, in the order of the parameters")
     nets = []
     for where in ({}, {"shared": True}, {"list": True}):
         net = Network(NAMES)

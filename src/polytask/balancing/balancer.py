@@ -69,7 +69,7 @@ class LossBalancer(Balancer):
     """Losses to one scalar whose ordinary backward pass trains shared parameters and heads alike."""
 
     linear: ClassVar[bool] = False
-    """Whether d total / d losses does not depend on the losses of the step: then gradient accumulation needs one
+    """Whether d total / d losses does not depend on the losses of the step. Then gradient accumulation needs one
     backward pass per micro-batch instead of one per task."""
 
     @abstractmethod

@@ -153,6 +153,11 @@ def processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """The number of this process among them."""
+    return dist.get_rank() if processes() > 1 else 0
+
+
 def mean_over_processes(tensor: Tensor) -> Tensor:
     """The mean of a tensor over all processes, bit-equal on all of them; the tensor itself when there is one."""
     if processes() == 1:

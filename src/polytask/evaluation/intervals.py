@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 
 @dataclass(frozen=True)
@@ -47,5 +47,5 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     if n < 2 or math.isnan(mean):
         return Interval(mean, None, None, n)
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(student.ppf((1 + confidence) / 2, n - 1)) * deviation / math.sqrt(n)
+    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * deviation / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -105,10 +106,16 @@ def train(
     finally:
         torch.set_num_threads(before)
     try:
-        write_whole(done, json.dumps(record, ensure_ascii=False).encode())
+        if _first_process():
+            write_whole(done, json.dumps(record, ensure_ascii=False).encode())
     except PolytaskError as error:
         return record | {"warning": str(error)}
     return record
+
+
+def _first_process() -> bool:
+    """Whether this process writes: under a launcher of several, only the first does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _record(job: Job) -> dict[str, Any]:
@@ -134,9 +141,10 @@ def _results(
     trackers: tuple[str, ...] | None,
 ) -> dict[str, Any]:
     problem, arm = job.problem, job.arm or Arm()
-    write_whole(folder / "job.json", json.dumps(job.describe(), indent=1, ensure_ascii=False).encode())
-    if problem.preprocessing is not None:
-        write_whole(folder / "preprocessing.json", json.dumps(problem.preprocessing.to_json()).encode())
+    if _first_process():
+        write_whole(folder / "job.json", json.dumps(job.describe(), indent=1, ensure_ascii=False).encode())
+        if problem.preprocessing is not None:
+            write_whole(folder / "preprocessing.json", json.dumps(problem.preprocessing.to_json()).encode())
     torch.manual_seed(job.seed)
     model = arm.sharing(problem.backbone, problem.tasks)
     fitted = fit(
@@ -150,6 +158,7 @@ def _results(
         folder=folder,
         reference=reference,
         at_features=arm.at_features,
+        probe=True,
         trackers=trackers,
         on_epoch=on_epoch,
     )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask._text import did_you_mean
-from polytask.balancing.gradients import mean_over_processes, processes
+from polytask.balancing.gradients import mean_over_processes, processes, rank
 from polytask.data import Batches, TensorData
 from polytask.errors import PolytaskError
 from polytask.evaluation import delta_m_tasks, gains
@@ -22,8 +22,6 @@ def evaluate(
     tasks: Sequence[Task],
     data: TensorData,
     device: torch.device | str = "cpu",
-    rank: int = 0,
-    world: int = 1,
 ) -> Scores:
     """Loss and metrics of every task, in the target's own units.
 
@@ -34,7 +32,7 @@ def evaluate(
         model: inputs, task names -> {task: prediction}.
         tasks: what to score; all have labels in `data`.
         data: the split.
-        rank, world: this process and how many there are.
+        device: where the model is.
 
     Returns:
         {task: {"loss": ..., metric: ...}}.
@@ -44,8 +42,8 @@ def evaluate(
     metrics = {task.name: {name: each.to(device) for name, each in task.metrics().items()} for task in tasks}
     sums = torch.zeros(len(tasks), dtype=torch.float64, device=device)
     counts = data.counts()
-    size = max(EVALUATION_BATCH, world)
-    for batch in Batches(data, size, rank=rank, world=world):
+    world = processes()
+    for batch in Batches(data, max(EVALUATION_BATCH, world), rank=rank(), world=world):
         moved = batch.to(torch.device(device))
         if not len(moved):
             continue
@@ -57,7 +55,7 @@ def evaluate(
                 sums[row] += task.loss(prediction, target, count=1.0).double()
                 task.update(metrics[task.name], prediction, target)
     model.train(was_training)
-    sums = mean_over_processes(sums) * processes() if world > 1 else sums
+    sums = mean_over_processes(sums) * world
     return {
         task.name: {"loss": total / counts[task.name]}
         | {name: float(metric.compute()) for name, metric in metrics[task.name].items()}

@@ -389,7 +389,7 @@ class _Training:
         if self.world > 1:  # running statistics, say of batch norm, are those of process 0 for all
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        scores: Scores = evaluate(self.model, self.tasks, self.validation, self.device, self.rank, self.world)
+        scores: Scores = evaluate(self.model, self.tasks, self.validation, self.device)
         score = self.score(scores)
         progress.epoch += 1
         progress.batch = 0

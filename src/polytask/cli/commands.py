@@ -1,0 +1,255 @@
+"""What each command does; its options are its parameters, their help is this docstring."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from polytask._plain import plain
+from polytask.balancing import DWA, MGDA, Balancer, Equal, PCGrad, Uncertainty
+from polytask.cli import forecast, show
+from polytask.cli.arguments import Settings
+from polytask.cli.catalogues import Architecture, ProblemName, Trunk
+from polytask.cli.progress import RunsProgress, epoch_line
+from polytask.cli.saved import SavedRun, same_run
+from polytask.data.tables import TableSchema
+from polytask.errors import PolytaskError
+from polytask.problems import Problem
+from polytask.problems.table import read
+from polytask.sharing import HardSharing
+from polytask.study import Arm, Job, Summary, summarise
+from polytask.study import compare as run_study
+from polytask.study import train as run_job
+from polytask.study.report import write
+from polytask.training import Budget, constant_scores
+from polytask.training.folder import read_json
+
+BALANCERS: tuple[Balancer, ...] = (Equal(), Uncertainty(), DWA(), PCGrad(), MGDA())
+HARD = Architecture(HardSharing)
+
+
+def list_() -> None:
+    """Show what there is: problems, architectures, backbones, balancing methods, metrics."""
+    show.catalogue()
+
+
+def compare(
+    problem: ProblemName,
+    target: tuple[str, ...] = (),
+    schema: Path | None = None,
+    data_root: Path | None = None,
+    balancers: tuple[Balancer, ...] = BALANCERS,
+    sharing: tuple[Architecture, ...] = (HARD,),
+    backbone: Trunk | None = None,
+    seeds: int | list[int] = 3,
+    budget: Settings = {},  # noqa: B006 (read only)
+    out: Path | None = None,
+    jobs: int | None = None,
+    backend: str | None = None,
+    confidence: float = 0.95,
+) -> None:
+    """Train tasks apart and together in several ways, and say per task what was gained or lost.
+
+    Every way is trained with every seed under one budget, next to single-task networks. Start the same command again
+    to go on after an interruption; what is finished is not trained twice.
+
+    Args:
+        problem: a name of `polytask list`, with settings as in "digits(n_train=500)", or a .csv or .parquet file
+        target: what to predict in a table, name:kind (binary, multiclass, multilabel, regression); may be repeated
+        schema: a YAML file that says what the columns of a table are
+        data_root: the folder of data sets on disk
+        balancers: balancing methods, as in PCGrad "Uncertainty(learning_rate=0.02)"
+        sharing: architectures, as in HardSharing "HardSharing(shared_stages=1)"
+        backbone: another trunk than the problem's own, as in "SmallCNN(widths=(32, 64))"
+        seeds: how many, or which ones
+        budget: of every network; what is not given is what the problem suggests
+        out: the folder of the study; results/<problem> if not given
+        jobs: networks trained at the same time; one per core if not given
+        backend: of joblib, as in loky, dask, ray
+        confidence: of the intervals
+    """
+    posed = _posed(problem, target, schema, data_root, backbone)
+    spent = _budget(posed, budget)
+    folder = out or Path("results") / posed.name
+    arms = [Arm(each.make, balancer) for each in sharing for balancer in balancers]
+    names = list(dict.fromkeys(arm.name for arm in [Arm(), *arms]))
+    numbers = list(range(seeds)) if isinstance(seeds, int) else seeds
+    show.plan(posed, names, numbers, spent, folder)
+    try:
+        with RunsProgress(folder) as progress:
+            done = run_study(
+                posed,
+                arms,
+                numbers,
+                spent,
+                folder,
+                jobs=jobs,
+                backend=backend,
+                confidence=confidence,
+                on_record=progress.over,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped; the runs that are finished are kept in {folder}: start the same command again to go on"
+        ) from None
+    show.results(done.summary)
+    path = write(done.summary, done.records, folder / "report.html")
+    show.say(f"Report: {path}")
+
+
+def train(
+    problem: ProblemName,
+    target: tuple[str, ...] = (),
+    schema: Path | None = None,
+    data_root: Path | None = None,
+    balancer: Balancer = BALANCERS[0],
+    sharing: Architecture = HARD,
+    backbone: Trunk | None = None,
+    seed: int = 0,
+    budget: Settings = {},  # noqa: B006 (read only)
+    out: Path | None = None,
+) -> None:
+    """Train one network, and score it on the test split; go on where an interrupted run stopped.
+
+    Args:
+        problem: a name of `polytask list`, with settings as in "digits(n_train=500)", or a .csv or .parquet file
+        target: what to predict in a table, name:kind (binary, multiclass, multilabel, regression); may be repeated
+        schema: a YAML file that says what the columns of a table are
+        data_root: the folder of data sets on disk
+        balancer: the balancing method, as in "Uncertainty(learning_rate=0.02)"
+        sharing: the architecture, as in "HardSharing(shared_stages=1)"
+        backbone: another trunk than the problem's own, as in "SmallCNN(widths=(32, 64))"
+        seed: of the initial weights and the order of the samples
+        budget: of the training; what is not given is what the problem suggests
+        out: the folder of the run; results/<problem>-<architecture>-<method>-seed-<seed> if not given
+    """
+    posed = _posed(problem, target, schema, data_root, backbone)
+    arm = Arm(sharing.make, balancer)
+    job = Job(posed, arm, seed, _budget(posed, budget))
+    folder = out or Path("results") / _slug(f"{posed.name} {arm.name} seed {seed}")
+    same_run(folder, job)
+    show.plan(posed, [arm.name], [seed], job.budget, folder)
+    try:
+        record = run_job(job, folder, on_epoch=lambda epoch: show.say(epoch_line(epoch, job.budget.epochs)))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped; what was trained is kept in {folder}: start the same command again to go on"
+        ) from None
+    if record["status"] != "finished":
+        failed = PolytaskError(record["error"])
+        failed.add_note(record.get("trace", ""))
+        raise failed
+    show.say(
+        f"Best epoch on validation data: {record['best_epoch']} of {len(record['epochs'])}; "
+        f"{record['seconds']:.1f} s, {record['parameters']:,} parameters"
+    )
+    test = posed.splits["test"]
+    show.scores(
+        posed.tasks, "test", record["scores"]["test"], constant_scores(posed.tasks, posed.splits["train"], test)
+    )
+    show.say(f"Run: {folder}")
+
+
+def evaluate(run: Path, split: str = "test", data_root: Path | None = None) -> None:
+    """Score the network of a run folder again.
+
+    Args:
+        run: the folder of a run
+        split: train, validation or test
+        data_root: the folder of data sets on disk, if it has moved
+    """
+    saved = SavedRun.open(run)
+    posed = saved.problem(data_root)
+    found = saved.scores(posed, split)
+    constant = constant_scores(saved.tasks, posed.splits["train"], posed.splits[split])
+    show.say(f"{saved.title}, {len(posed.splits[split]):,} rows of the {split} split")
+    show.scores(saved.tasks, split, found, constant)
+
+
+def predict(run: Path, data: Path, out: Path = Path("predictions.csv")) -> None:
+    """Predict the tasks of a run for every row of a new table.
+
+    Args:
+        run: the folder of a run that was trained on a table
+        data: a .csv or .parquet file with the columns that the network was trained on
+        out: the table with the predictions added, .csv or .parquet
+    """
+    saved = SavedRun.open(run)
+    table = saved.predicted(data)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix in {".parquet", ".pq"}:
+        table.write_parquet(out)
+    else:
+        table.write_csv(out)
+    added = [name for name in table.columns if name.startswith("predicted ")]
+    show.say(f"{table.height:,} rows: {', '.join(added)}")
+    show.say(f"Predictions: {out}")
+
+
+def report(study: Path) -> None:
+    """Print the table of a finished comparison, and write its report again.
+
+    Args:
+        study: the folder of the study
+    """
+    summary = Summary.from_json(read_json(study / "study.json"))
+    lines = (study / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    show.results(summary)
+    path = write(summary, _records(lines, study), study / "report.html")
+    show.say(f"Report: {path}")
+
+
+def describe(
+    problem: ProblemName,
+    target: tuple[str, ...] = (),
+    schema: Path | None = None,
+    data_root: Path | None = None,
+    balancers: tuple[Balancer, ...] = BALANCERS,
+    sharing: Architecture = HARD,
+    backbone: Trunk | None = None,
+    seeds: int = 3,
+    budget: Settings = {},  # noqa: B006 (read only)
+    jobs: int | None = None,
+) -> None:
+    """Show tasks and data of a problem (or of a run folder), what is shared, and what a comparison would cost.
+
+    Args:
+        problem: a name of `polytask list`, a .csv or .parquet file, or the folder of a run
+        target: what to predict in a table, name:kind (binary, multiclass, multilabel, regression); may be repeated
+        schema: a YAML file that says what the columns of a table are
+        data_root: the folder of data sets on disk
+        balancers: the balancing methods whose cost is measured
+        sharing: the architecture, as in "HardSharing(shared_stages=1)"
+        backbone: another trunk than the problem's own, as in "SmallCNN(widths=(32, 64))"
+        seeds: how many
+        budget: of every network; what is not given is what the problem suggests
+        jobs: networks trained at the same time; one per core if not given
+    """
+    posed = _posed(problem, target, schema, data_root, backbone)
+    spent = _budget(posed, budget)
+    show.problem(posed)
+    show.sharing(posed, sharing.make)
+    arms = [Arm(sharing.make, each) for each in balancers]
+    show.costs(forecast.forecast(posed, arms, spent), seeds, spent, jobs)
+
+
+def _posed(
+    problem: ProblemName,
+    target: Sequence[str],
+    schema: Path | None,
+    data_root: Path | None,
+    backbone: Trunk | None,
+) -> Problem:
+    """The problem made; a table's columns are printed as it is read."""
+    posed = problem.make(targets=tuple(target), schema=schema, data_root=data_root)
+    return posed if backbone is None else replace(posed, backbone=backbone.make)
+
+
+def _budget(problem: Problem, given: dict[str, Any]) -> Budget:
+    """What was given, else what the problem suggests, else the default."""
+    return Budget().updated({**problem.suggested, **given})
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.=]+", "-", text).strip("-")
