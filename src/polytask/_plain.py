@@ -42,8 +42,8 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{value!r} can't be written down as plain data")
 
 
-def rebuild(spec: Mapping[str, Any], known: Iterable[type], **more: Any) -> Any:
-    """The object that `plain` wrote down, of one of the classes known; `more` are further arguments.
+def rebuild(spec: Mapping[str, Any], known: Iterable[Any]) -> Any:
+    """The object that `plain` wrote down, with the objects within it; all of them of the classes known.
 
     >>> from polytask.balancing import MGDA, PCGrad
     >>> rebuild({"class": "PCGrad", "args": {"seed": 3}}, [MGDA, PCGrad]).seed
@@ -52,8 +52,14 @@ def rebuild(spec: Mapping[str, Any], known: Iterable[type], **more: Any) -> Any:
     by_name = {each.__name__: each for each in known}
     if spec["class"] not in by_name:
         raise PolytaskError(f"'{spec['class']}' is not known here; {did_you_mean(spec['class'], by_name)}")
-    args = {name: tuple(arg) if isinstance(arg, list) else arg for name, arg in spec["args"].items()}
-    return by_name[spec["class"]](**args, **more)
+    args = {name: _rebuilt(arg, by_name.values()) for name, arg in spec["args"].items()}
+    return by_name[spec["class"]](**args)
+
+
+def _rebuilt(value: Any, known: Iterable[Any]) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return rebuild(value, known) if isinstance(value, dict) and value.keys() == {"class", "args"} else value
 
 
 def checksum(value: Any) -> str:

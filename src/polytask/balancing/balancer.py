@@ -53,6 +53,10 @@ class Balancer(ABC):
     def end_epoch(self) -> None:
         """An epoch of the training data is over; a loop of your own calls this for balancers that ask for it."""
 
+    @abstractmethod
+    def passes(self, tasks: int) -> int:
+        """Backward passes in a step with that many tasks."""
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """What is learned together with the network; give it to the optimizer by `parameter_groups`."""
         return iter(())
@@ -72,6 +76,9 @@ class LossBalancer(Balancer):
     """Whether d total / d losses does not depend on the losses of the step. Then gradient accumulation needs one
     backward pass per micro-batch instead of one per task."""
 
+    def passes(self, tasks: int) -> int:
+        return 1
+
     @abstractmethod
     def total(self, losses: Tensor, tasks: Sequence[str] = ()) -> Tensor:
         """The scalar to minimise, from losses [t] of the tasks named, differentiable in the losses."""
@@ -80,6 +87,9 @@ class LossBalancer(Balancer):
 class GramianBalancer(Balancer):
     """Gramian of the task gradients, G_ij = g_i . g_j, to one weight per task: the step goes along sum_i w_i g_i."""
 
+    def passes(self, tasks: int) -> int:
+        return tasks
+
     @abstractmethod
     def weights(self, gramian: Tensor, step: Step | None = None) -> Tensor:
         """Weights [t] from a Gramian [t, t]."""
@@ -87,6 +97,9 @@ class GramianBalancer(Balancer):
 
 class JacobianBalancer(Balancer):
     """The task gradients themselves to one gradient: for what no weighing of whole tasks can express."""
+
+    def passes(self, tasks: int) -> int:
+        return tasks
 
     @abstractmethod
     def direction(self, jacobian: Tensor, step: Step | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """The command line: it parses, calls and prints. Importing it imports no torch, so that help comes at once."""
 
 import ast
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(words)
     except PolytaskError as error:
         return _told(str(error), WRONG, debug)
+    except BrokenPipeError:  # as in `polytask list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         return _told(str(error), WRONG, debug)
     except KeyboardInterrupt as stop:

@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 
 from polytask.cli import catalogues
 from polytask.cli.errors import Refused, condensed
+from polytask.cli.helping import formatter
 from polytask.errors import PolytaskError
 from polytask.training import Budget
 
@@ -65,11 +66,10 @@ class Arguments:
     def _parser(self) -> ArgumentParser:
         usage = " ".join(["polytask", self.name, *map(str.upper, self.required), "[options]"])
         told = re.split(r"\n\s*(?:Args|Raises):", inspect.getdoc(self.command) or "")[0]
-        parser = ArgumentParser(usage=usage, description=told, exit_on_error=False)
+        shown = formatter(self.required, [key for key, hint in self.types.items() if _many(hint)])
+        parser = ArgumentParser(usage=usage, description=told, exit_on_error=False, formatter_class=shown)
         parser.add_argument(f"--{CONFIG}", action=CONFIG, help="a YAML file that says the same things")
-        parser.add_function_arguments(
-            self.command, as_group=False, as_positional=False, skip=set(self.groups)
-        )
+        parser.add_function_arguments(self.command, as_group=False, as_positional=False, skip=set(self.groups))
         for group, made in self.groups.items():
             parser.add_class_arguments(made, group, instantiate=False)
         return parser
@@ -128,7 +128,8 @@ class Arguments:
         free = [key for key in self.required if key not in said]
         if len(loose) > len(free):
             raise Refused(
-                f"'{loose[len(free)]}' is one word too many: usage: {self.parser.usage}; see polytask {self.name} --help"
+                f"'{loose[len(free)]}' is one word too many: usage: {self.parser.usage}; "
+                f"see polytask {self.name} --help"
             )
         return {key: [word] for key, word in zip(free, loose, strict=False)} | said
 
@@ -143,14 +144,14 @@ class Arguments:
             below.insert(0, last)
             if whole in self.types and _mapping(self.types[whole]):
                 return whole, below
-        raise Refused(f"polytask {self.name} has no option --{option}; {self._nearest(name)}")
+        near = self._nearest(name).replace("did you mean ", "did you mean --")
+        raise Refused(f"polytask {self.name} has no option --{option}; {near}")
 
     def _nearest(self, name: str) -> str:
-        near = get_close_matches(name, self.types, n=1) or [
-            each for each in self.types if each.endswith(f".{name}")
-        ]
-        hint = f"did you mean --{self._option(near[0])}? " if near else ""
-        return f"{hint}All options: polytask {self.name} --help"
+        known = [*self.types, *self.groups]
+        near = get_close_matches(name, known, n=1) or [key for key in known if key.endswith(f".{name}")]
+        hint = f"did you mean {self._option(near[0])}? " if near else ""
+        return f"{hint}all of them: polytask {self.name} --help"
 
     def _in_file(self, path: Path) -> dict[str, Any]:
         """What a YAML file says, by parameter."""

@@ -1,7 +1,7 @@
 """Everything that has a name on the command line, straight from the packages' own catalogues."""
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,87 +15,93 @@ from polytask.balancing import METHODS, Balancer
 from polytask.cli.errors import Refused
 from polytask.cli.names import Call, Catalogue, listed
 from polytask.problems import Problem
+from polytask.sharing import Backbone
 from polytask.study import Arm
 from polytask.study.arms import Sharing
 from polytask.training import Schedule
+from polytask.training.folder import read_json
 
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".gz", ".zst")
 
 TASK_KINDS = listed(tasks, tasks.Task)
 BALANCERS = Catalogue("balancing method", METHODS)
-ARCHITECTURES = Catalogue(
-    "architecture", listed(sharing, sharing.MultiTaskModel), filled=("backbone", "tasks")
-)
+ARCHITECTURES = Catalogue("architecture", listed(sharing, sharing.MultiTaskModel), filled=("backbone", "tasks"))
 SCHEDULES = Catalogue("schedule", listed(training, Schedule))
 OPTIMIZERS = Catalogue("optimizer", listed(torch.optim, Optimizer))
 PROBLEMS = Catalogue(
     "problem",
-    tuple(
-        each for name in problems.__all__ if inspect.isfunction(each := getattr(problems, name))
-    ),
+    tuple(each for name in problems.__all__ if inspect.isfunction(each := getattr(problems, name))),
 )
 BACKBONES = Catalogue(
     "backbone",
     tuple(
-        each
-        for name in sharing.__all__
-        if inspect.isclass(each := getattr(sharing, name)) and "__call__" in vars(each)
+        each for name in sharing.__all__ if inspect.isclass(each := getattr(sharing, name)) and "__call__" in vars(each)
     ),
 )
 """What makes a fresh trunk at each call."""
 
 
-@dataclass(frozen=True)
-class Architecture:
+class Architecture:  # (plain classes: the parser would take dataclasses for groups of options)
     """Who shares what, as it is named on the command line."""
 
-    make: Sharing
+    def __init__(self, make: Sharing) -> None:
+        self.make = make
 
     def __str__(self) -> str:
         return Arm(self.make).sharing_name
 
 
-@dataclass(frozen=True)
 class Trunk:
     """A backbone, as it is named on the command line."""
 
-    make: Any
+    def __init__(self, make: Callable[[], Backbone] | None) -> None:
+        self.make = make  # None: the problem's own
 
     def __str__(self) -> str:
-        args = plain(self.make)["args"]
-        return str(Call(type(self.make).__name__, args))
+        return "the problem's own" if self.make is None else plain_words(self.make)
 
 
-@dataclass(frozen=True)
 class ProblemName:
-    """A problem with its settings, not made yet; a path is a table."""
+    """A problem with its settings, not made yet; a path is a table, or the folder of a run.
 
-    call: Call
+    Args:
+        call: its name in the catalogue, and settings.
+        run: the folder of the run that it was found in.
+    """
+
+    def __init__(self, call: Call, run: Path | None = None) -> None:
+        self.call, self.run = call, run
 
     def __str__(self) -> str:
         return str(self.call)
 
-    def make(self, **more: Any) -> Problem:
-        """The problem; `more` are settings that have options of their own, None where they were not given.
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """All settings; `more` are those that have options of their own, empty where they were not given.
 
         Raises:
-            PolytaskError: the problem has no such setting, or one is missing.
+            Refused: the problem has no such setting, or lacks one.
         """
         member = PROBLEMS.find(self.call.name)
         given = {name: value for name, value in more.items() if value}
         allowed = PROBLEMS.settings(member)
         for name in given:
             if name not in allowed:
-                raise Refused(f"--{_option(name)} is not for {self.call.name}: {_takes(member.__name__, allowed)}")
+                raise Refused(f"--{_option(name)} is not for {self.call.name}, which {_takes(self.call.name, allowed)}")
         _, settings = PROBLEMS.checked(Call(self.call.name, {**self.call.args, **given}, self.call.positional))
-        lacking = [
-            name
-            for name, each in inspect.signature(member).parameters.items()
-            if each.default is each.empty and name not in settings
-        ]
-        if lacking:
-            raise Refused(f"{self.call.name} needs --{_option(lacking[0])}: {_said(member, lacking[0])}")
-        return member(**settings)
+        for name, each in inspect.signature(member).parameters.items():
+            if each.default is each.empty and name not in settings:
+                raise Refused(f"{self.call.name} needs --{_option(name)}: {_said(member, name)}")
+        return settings
+
+    def make(self, settings: Mapping[str, Any]) -> Problem:
+        """The problem, with all its settings."""
+        made: Problem = PROBLEMS.find(self.call.name)(**settings)
+        return made
+
+    @property
+    def is_table(self) -> bool:
+        """A table of the user's own."""
+        return PROBLEMS.find(self.call.name) is problems.table
 
 
 def _option(name: str) -> str:
@@ -103,8 +109,7 @@ def _option(name: str) -> str:
 
 
 def _takes(name: str, allowed: list[str]) -> str:
-    example = f"'{name}({allowed[0]}=...)'" if allowed else ""
-    return f"it has the settings {', '.join(allowed)}, as in {example}" if allowed else "it has no settings"
+    return f"has the settings {', '.join(allowed)}, as in '{name}({allowed[0]}=...)'" if allowed else "has no settings"
 
 
 def _said(member: Any, name: str) -> str:
@@ -115,9 +120,12 @@ def _said(member: Any, name: str) -> str:
 
 
 def problem_named(value: Any) -> ProblemName:
-    """A problem of the catalogue, or a table at a path."""
+    """A problem of the catalogue, a table at a path, or the problem of a run in a folder."""
     if isinstance(value, str) and "(" not in value:
         path = Path(value)
+        if path.is_dir() and (path / "job.json").is_file():
+            spec = read_json(path / "job.json")["spec"]
+            return ProblemName(Call(spec["name"], spec["args"]), run=path)
         if path.suffix.lower() in TABLE_ENDINGS or (path.is_file() and len(path.parts) > 1):
             return ProblemName(Call("table", {"path": path}))
     call = Call.parse(value)
@@ -130,11 +138,21 @@ def balancer_words(balancer: Balancer) -> str:
     return Arm(balancer=balancer).balancer_name
 
 
+def plain_words(made: Any) -> str:
+    """An object with settings as it can be written on the command line.
+
+    >>> from polytask.training import Cosine
+    >>> plain_words(Cosine(warmup=0.1))
+    'Cosine(warmup=0.1, floor=0.0)'
+    """
+    return str(Call(type(made).__name__, plain(made)["args"]))
+
+
 def register() -> None:
     """Teach the parser what can be named."""
     kinds: list[tuple[type, Any, Any]] = [
         (Balancer, BALANCERS.make, balancer_words),
-        (Schedule, SCHEDULES.make, lambda made: str(Call(type(made).__name__, plain(made)["args"]))),
+        (Schedule, SCHEDULES.make, plain_words),
         (Architecture, lambda value: Architecture(ARCHITECTURES.later(value)), str),
         (Trunk, lambda value: Trunk(BACKBONES.make(value)), str),
         (ProblemName, problem_named, str),

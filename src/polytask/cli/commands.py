@@ -1,37 +1,40 @@
 """What each command does; its options are its parameters, their help is this docstring."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polytask._plain import plain
 from polytask.balancing import DWA, MGDA, Balancer, Equal, PCGrad, Uncertainty
-from polytask.cli import forecast, show
+from polytask.cli import show
 from polytask.cli.arguments import Settings
 from polytask.cli.catalogues import Architecture, ProblemName, Trunk
+from polytask.cli.forecast import forecast
+from polytask.cli.listing import catalogue
 from polytask.cli.progress import RunsProgress, epoch_line
-from polytask.cli.saved import SavedRun, same_run
-from polytask.data.tables import TableSchema
+from polytask.cli.saved import SavedRun
+from polytask.cli.text import say
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
-from polytask.problems.table import read
 from polytask.sharing import HardSharing
-from polytask.study import Arm, Job, Summary, summarise
+from polytask.study import Arm, Job, Summary, rehearse
 from polytask.study import compare as run_study
 from polytask.study import train as run_job
+from polytask.study.compare import workers
 from polytask.study.report import write
 from polytask.training import Budget, constant_scores
 from polytask.training.folder import read_json
 
 BALANCERS: tuple[Balancer, ...] = (Equal(), Uncertainty(), DWA(), PCGrad(), MGDA())
 HARD = Architecture(HardSharing)
+OWN = Trunk(None)
 
 
 def list_() -> None:
-    """Show what there is: problems, architectures, backbones, balancing methods, metrics."""
-    show.catalogue()
+    """Show problems, architectures, balancing methods and metrics."""
+    catalogue()
 
 
 def compare(
@@ -41,7 +44,7 @@ def compare(
     data_root: Path | None = None,
     balancers: tuple[Balancer, ...] = BALANCERS,
     sharing: tuple[Architecture, ...] = (HARD,),
-    backbone: Trunk | None = None,
+    backbone: Trunk = OWN,
     seeds: int | list[int] = 3,
     budget: Settings = {},  # noqa: B006 (read only)
     out: Path | None = None,
@@ -49,7 +52,7 @@ def compare(
     backend: str | None = None,
     confidence: float = 0.95,
 ) -> None:
-    """Train tasks apart and together in several ways, and say per task what was gained or lost.
+    """Train tasks apart and together; say what each gained or lost.
 
     Every way is trained with every seed under one budget, next to single-task networks. Start the same command again
     to go on after an interruption; what is finished is not trained twice.
@@ -69,12 +72,14 @@ def compare(
         backend: of joblib, as in loky, dask, ray
         confidence: of the intervals
     """
+    numbers = list(range(seeds)) if isinstance(seeds, int) else seeds
     posed = _posed(problem, target, schema, data_root, backbone)
     spent = _budget(posed, budget)
     folder = out or Path("results") / posed.name
     arms = [Arm(each.make, balancer) for each in sharing for balancer in balancers]
+    rehearse(posed, arms, spent, numbers, backend, confidence)
+    workers(jobs)
     names = list(dict.fromkeys(arm.name for arm in [Arm(), *arms]))
-    numbers = list(range(seeds)) if isinstance(seeds, int) else seeds
     show.plan(posed, names, numbers, spent, folder)
     try:
         with RunsProgress(folder) as progress:
@@ -95,7 +100,10 @@ def compare(
         ) from None
     show.results(done.summary)
     path = write(done.summary, done.records, folder / "report.html")
-    show.say(f"Report: {path}")
+    say(f"Report: {path}")
+    if not any(arm.chosen for arm in done.summary.arms):
+        errors = [error for arm in done.summary.arms for error in arm.failed]
+        raise PolytaskError(f"no way of training together was finished: {errors[0] if errors else 'see above'}")
 
 
 def train(
@@ -105,12 +113,12 @@ def train(
     data_root: Path | None = None,
     balancer: Balancer = BALANCERS[0],
     sharing: Architecture = HARD,
-    backbone: Trunk | None = None,
+    backbone: Trunk = OWN,
     seed: int = 0,
     budget: Settings = {},  # noqa: B006 (read only)
     out: Path | None = None,
 ) -> None:
-    """Train one network, and score it on the test split; go on where an interrupted run stopped.
+    """Train one network and score it; an interrupted run goes on.
 
     Args:
         problem: a name of `polytask list`, with settings as in "digits(n_train=500)", or a .csv or .parquet file
@@ -127,11 +135,11 @@ def train(
     posed = _posed(problem, target, schema, data_root, backbone)
     arm = Arm(sharing.make, balancer)
     job = Job(posed, arm, seed, _budget(posed, budget))
+    rehearse(posed, [arm], job.budget)
     folder = out or Path("results") / _slug(f"{posed.name} {arm.name} seed {seed}")
-    same_run(folder, job)
     show.plan(posed, [arm.name], [seed], job.budget, folder)
     try:
-        record = run_job(job, folder, on_epoch=lambda epoch: show.say(epoch_line(epoch, job.budget.epochs)))
+        record = run_job(job, folder, on_epoch=lambda epoch: say(epoch_line(epoch, job.budget.epochs)))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"stopped; what was trained is kept in {folder}: start the same command again to go on"
@@ -140,7 +148,7 @@ def train(
         failed = PolytaskError(record["error"])
         failed.add_note(record.get("trace", ""))
         raise failed
-    show.say(
+    say(
         f"Best epoch on validation data: {record['best_epoch']} of {len(record['epochs'])}; "
         f"{record['seconds']:.1f} s, {record['parameters']:,} parameters"
     )
@@ -148,7 +156,7 @@ def train(
     show.scores(
         posed.tasks, "test", record["scores"]["test"], constant_scores(posed.tasks, posed.splits["train"], test)
     )
-    show.say(f"Run: {folder}")
+    say(f"Run: {folder}")
 
 
 def evaluate(run: Path, split: str = "test", data_root: Path | None = None) -> None:
@@ -163,7 +171,7 @@ def evaluate(run: Path, split: str = "test", data_root: Path | None = None) -> N
     posed = saved.problem(data_root)
     found = saved.scores(posed, split)
     constant = constant_scores(saved.tasks, posed.splits["train"], posed.splits[split])
-    show.say(f"{saved.title}, {len(posed.splits[split]):,} rows of the {split} split")
+    say(f"{saved.title}, {len(posed.splits[split]):,} rows of the {split} split")
     show.scores(saved.tasks, split, found, constant)
 
 
@@ -183,21 +191,21 @@ def predict(run: Path, data: Path, out: Path = Path("predictions.csv")) -> None:
     else:
         table.write_csv(out)
     added = [name for name in table.columns if name.startswith("predicted ")]
-    show.say(f"{table.height:,} rows: {', '.join(added)}")
-    show.say(f"Predictions: {out}")
+    say(f"{table.height:,} rows: {', '.join(added)}")
+    say(f"Predictions: {out}")
 
 
 def report(study: Path) -> None:
-    """Print the table of a finished comparison, and write its report again.
+    """Print the tables of a comparison, and write its report again.
 
     Args:
         study: the folder of the study
     """
+    records = _records(study / "records.jsonl")
     summary = Summary.from_json(read_json(study / "study.json"))
-    lines = (study / "records.jsonl").read_text(encoding="utf-8").splitlines()
     show.results(summary)
-    path = write(summary, _records(lines, study), study / "report.html")
-    show.say(f"Report: {path}")
+    path = write(summary, records, study / "report.html")
+    say(f"Report: {path}")
 
 
 def describe(
@@ -207,12 +215,14 @@ def describe(
     data_root: Path | None = None,
     balancers: tuple[Balancer, ...] = BALANCERS,
     sharing: Architecture = HARD,
-    backbone: Trunk | None = None,
+    backbone: Trunk = OWN,
     seeds: int = 3,
     budget: Settings = {},  # noqa: B006 (read only)
     jobs: int | None = None,
 ) -> None:
-    """Show tasks and data of a problem (or of a run folder), what is shared, and what a comparison would cost.
+    """Show data, what is shared, and what a comparison would cost.
+
+    The cost is measured: a few steps of every way of training are made.
 
     Args:
         problem: a name of `polytask list`, a .csv or .parquet file, or the folder of a run
@@ -226,29 +236,49 @@ def describe(
         budget: of every network; what is not given is what the problem suggests
         jobs: networks trained at the same time; one per core if not given
     """
-    posed = _posed(problem, target, schema, data_root, backbone)
-    spent = _budget(posed, budget)
+    if problem.run is not None:
+        saved = SavedRun.open(problem.run)
+        posed, spent = saved.problem(data_root), saved.budget
+        arms, model = [saved.arm], saved.model
+    else:
+        posed = _posed(problem, target, schema, data_root, backbone)
+        spent = _budget(posed, budget)
+        arms, model = [Arm(sharing.make, each) for each in balancers], sharing.make(posed.backbone, posed.tasks)
     show.problem(posed)
-    show.sharing(posed, sharing.make)
-    arms = [Arm(sharing.make, each) for each in balancers]
-    show.costs(forecast.forecast(posed, arms, spent), seeds, spent, jobs)
+    show.sharing(model)
+    show.costs(forecast(posed, arms, spent), seeds, spent, workers(jobs)[0])
 
 
 def _posed(
-    problem: ProblemName,
+    named: ProblemName,
     target: Sequence[str],
     schema: Path | None,
     data_root: Path | None,
-    backbone: Trunk | None,
+    backbone: Trunk,
 ) -> Problem:
-    """The problem made; a table's columns are printed as it is read."""
-    posed = problem.make(targets=tuple(target), schema=schema, data_root=data_root)
-    return posed if backbone is None else replace(posed, backbone=backbone.make)
+    """The problem made; of a table, it is printed first what every column was taken for."""
+    if named.is_table and not (target or schema or "targets" in named.call.args):
+        raise PolytaskError("name what to predict in the table: --target column:kind (may be repeated)")
+    settings = named.settings(targets=tuple(target), schema=schema, data_root=data_root)
+    posed = named.make(settings)
+    if posed.schema is not None:
+        show.columns(posed.schema)
+    return posed if backbone.make is None else replace(posed, backbone=backbone.make)
 
 
-def _budget(problem: Problem, given: dict[str, Any]) -> Budget:
+def _budget(problem: Problem, given: Mapping[str, Any]) -> Budget:
     """What was given, else what the problem suggests, else the default."""
     return Budget().updated({**problem.suggested, **given})
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """The records of a study, one per line."""
+    if not path.is_file():
+        raise PolytaskError(f"there is no {path.name} in {path.parent}: it is not the folder of a study of polytask")
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise PolytaskError(f"{path} is not whole ({error}); run the comparison again to mend it") from None
 
 
 def _slug(text: str) -> str:

@@ -119,9 +119,11 @@ class Catalogue:
             if name not in allowed:
                 raise Refused(f"{call.name} has no setting '{name}'; {did_you_mean(name, allowed)}")
         parser = ArgumentParser(exit_on_error=False)
-        add = parser.add_class_arguments if inspect.isclass(member) else parser.add_function_arguments
-        kept = {name for name in inspect.signature(member).parameters if name not in given}
-        add(member, skip=kept, **({} if inspect.isclass(member) else {"as_positional": False}))
+        rest: set[str | int] = {name for name in inspect.signature(member).parameters if name not in given}
+        if inspect.isclass(member):
+            parser.add_class_arguments(member, skip=rest)
+        else:
+            parser.add_function_arguments(member, as_positional=False, skip=rest)
         try:
             found = parser.parse_object(given, defaults=False)
         except Exception as error:
@@ -155,5 +157,5 @@ def listed(module: Any, base: type) -> tuple[type, ...]:
     return tuple(
         each
         for each in found
-        if inspect.isclass(each) and issubclass(each, base) and not inspect.isabstract(each)
+        if inspect.isclass(each) and issubclass(each, base) and each is not base and not inspect.isabstract(each)
     )

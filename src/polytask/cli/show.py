@@ -1,0 +1,174 @@
+"""What commands print about problems, plans, scores and results."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from torch import nn
+
+from polytask.cli.forecast import Cost
+from polytask.cli.text import NOTHING, amount, counted, duration, grid, number, say, show, spread, wrapped
+from polytask.data.tables import TableSchema
+from polytask.problems import Problem
+from polytask.sharing import describe
+from polytask.study import Summary, TaskInfo
+from polytask.tasks import Task
+from polytask.training import Budget, directions
+
+
+def columns(schema: TableSchema) -> None:
+    """What every column of a table was taken for."""
+    say(f"{schema.rows:,} rows, {len(schema.columns)} columns, taken for", "bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in ("column", "taken for", "values", "missing", "because"):
+        table.add_column(name, justify="right" if name in {"values", "missing"} else "left", overflow="fold")
+    for each in schema.columns:
+        kind = str(each.kind) if each.kind.encoder else each.use or "left out"
+        missing = f"{100 * each.missing:.1f} %" if each.missing else ""
+        because = each.reason or ", ".join(each.examples)
+        table.add_row(each.name, kind, f"{each.distinct:,}", missing, because)
+    show(table)
+
+
+def problem(posed: Problem) -> None:
+    """What a problem is, and how many labels there are."""
+    say(f"{posed.name}: {posed.summary}", "bold")
+    say(f"Source: {posed.source}. Licence: {posed.licence}.")
+    for note in posed.notes:
+        say(f"Note: {note}")
+    say()
+    labels(posed)
+
+
+def labels(posed: Problem) -> None:
+    """Rows, and labels per task, of every split."""
+    table = grid("task", "kind", *posed.splits)
+    table.add_row("(rows)", "", *(f"{len(data):,}" for data in posed.splits.values()))
+    for task in posed.tasks:
+        aside = ", auxiliary" if task.auxiliary else ""
+        found = (f"{data.counts()[task.name]:,}" for data in posed.splits.values())
+        table.add_row(task.name, type(task).__name__ + aside, *found)
+    show(table)
+
+
+def sharing(model: nn.Module) -> None:
+    """What is shared by which tasks."""
+    print(describe(model))
+    print()
+
+
+def plan(posed: Problem, arms: Sequence[str], seeds: Sequence[int], budget: Budget, folder: Path) -> None:
+    """What is going to be trained."""
+    problem(posed)
+    networks = len(seeds) * (len(posed.tasks) * (len(arms) > 1) + len(arms))
+    say(f"To train: {counted(networks, 'network')} in {folder}", "bold")
+    if len(arms) > 1:
+        say(f"  apart: {', '.join(task.name for task in posed.tasks)}")
+    wrapped(f"together: {', '.join(arms)}", 2)
+    wrapped(
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; at most {counted(budget.epochs, 'epoch')}, "
+        f"batches of {budget.batch_size}, learning rate {budget.learning_rate:g}",
+        2,
+    )
+    say()
+
+
+def scores(
+    tasks: Sequence[Task],
+    split: str,
+    found: Mapping[str, Mapping[str, float]],
+    constant: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Scores of one network beside those of the best constant prediction."""
+    ways = directions(tasks)
+    table = grid("task", "metric", "better", f"network, {split}", "constant prediction")
+    for task in tasks:
+        for name, higher in ways[task.name].items():
+            unit = f" {task.unit}" if task.unit else ""
+            pair = (f"{number(each[task.name][name])}{unit}" for each in (found, constant))
+            table.add_row(task.name, name, "higher" if higher else "lower", *pair)
+    say()
+    show(table)
+
+
+def results(summary: Summary) -> None:
+    """The tables of a comparison, then the verdict."""
+    names = _names(summary)
+    say()
+    for info in summary.tasks:
+        _task_table(summary, info, names)
+    table = grid("over all tasks", "Δm tasks", "Δm metrics", "rank", "+/-", "time", "size")
+    for arm in summary.arms:
+        table.add_row(
+            names[arm.name], spread(arm.delta_m_tasks, sign=True), spread(arm.delta_m_metrics, sign=True),
+            number(arm.mean_rank, 2), NOTHING if arm.baseline else f"{arm.tasks_better}/{arm.tasks_worse}",
+            duration(arm.seconds.mean), amount(arm.parameters), style="bold" if arm.chosen else None,
+        )  # fmt: skip
+    show(table)
+    say(_legend(summary))
+    say()
+    headline, *rest = summary.verdict
+    say(headline, "bold")
+    for sentence in rest:
+        say(sentence)
+    say()
+
+
+def _legend(summary: Summary) -> str:
+    """What the figures of the tables are."""
+    together = [arm for arm in summary.arms if not arm.baseline]
+    shared = f"All share by {together[0].sharing}. " if _one_architecture(summary) else ""
+    several = len(summary.seeds) > 1
+    sure = f"{100 * summary.confidence:g} % interval over {len(summary.seeds)} seeds"
+    return (
+        f"{shared}Gain and Δm: relative gain over single-task training in %, on test data, + is better. "
+        f"{f'±: {sure}.' if several else 'One seed: no intervals.'} +/-: tasks whose interval lies above / below 0. "
+        "Size: parameters. * chosen on validation data."
+    )
+
+
+def _one_architecture(summary: Summary) -> bool:
+    return len({arm.sharing for arm in summary.arms if not arm.baseline}) == 1
+
+
+def _names(summary: Summary) -> dict[str, str]:
+    """What each arm is called in tables: by its balancer alone where all share in one way."""
+    one = _one_architecture(summary)
+    return {
+        arm.name: f"{arm.balancer if one and not arm.baseline else arm.name}{' *' if arm.chosen else ''}"
+        for arm in summary.arms
+    }
+
+
+def _task_table(summary: Summary, info: TaskInfo, names: Mapping[str, str]) -> None:
+    """Scores and gain of every arm on one task."""
+    aside = " (auxiliary)" if info.auxiliary else ""
+    metrics = [
+        f"{each.name}{f', {each.unit}' if each.unit else ''} {'↑' if each.higher_is_better else '↓'}"
+        for each in info.metrics
+    ]
+    table = grid(f"{info.name}{aside}", *metrics, "gain, %")
+    for arm in summary.arms:
+        found = arm.scores.get(info.name, {})
+        table.add_row(
+            names[arm.name],
+            *(spread(found.get(each.name)) for each in info.metrics),
+            spread(arm.task_gain.get(info.name), sign=True),
+            style="bold" if arm.chosen else None,
+        )
+    show(table)
+
+
+def costs(found: Sequence[Cost], seeds: int, budget: Budget, jobs: int) -> None:
+    """Backward passes and seconds of a step, and how long a comparison would take."""
+    table = grid("cost forecast", "backward passes", "a step", "one network")
+    for cost in found:
+        table.add_row(cost.name, str(cost.passes), duration(cost.step), f"up to {duration(cost.training)}")
+    show(table)
+    total = seeds * sum(cost.training for cost in found) / jobs
+    say(
+        f"A comparison of all these with {counted(seeds, 'seed')}, {counted(budget.epochs, 'epoch')} and "
+        f"{counted(jobs, 'network')} at a time: up to {duration(total)}, measured here over "
+        "a few steps; starting the processes comes on top."
+    )

@@ -26,6 +26,7 @@ def table_problem(prepared: PreparedTable, tasks: tuple[Task, ...] | None = None
         ),
         suggested=suggested_budget(rows),
         preprocessing=preprocessing,
+        schema=prepared.schema,
         **facts,
     )
 
@@ -45,8 +46,7 @@ def suggested_budget(rows: int) -> Mapping[str, Any]:
 
 
 def coded_frame(file: Mapping[str, "np.ndarray"]) -> pl.DataFrame:
-    """A table from arrays `num` [n, f] with `num_names`, and codes `cat` [n, c] with `cat_names`, "
-    "`cat_vocab`."""
+    """A table from arrays: `num` [n, f] with `num_names`, and codes `cat` [n, c] with `cat_names` and `cat_vocab`."""
     columns = [pl.Series(str(name), file["num"][:, k]) for k, name in enumerate(file["num_names"])]
     codes = file["cat"]
     for k, (name, words) in enumerate(zip(file["cat_names"], file["cat_vocab"], strict=True)):

@@ -31,6 +31,7 @@ class Problem:
         spec: how to make the problem again: {"name": ..., "args": {...}}, plain data.
         notes: what a reader of the results must know (choices made, known flaws).
         preprocessing: turns a new table into inputs, where the problem came from one.
+        schema: what every column of that table was taken for.
 
     Raises:
         PolytaskError: when a split is missing or empty, or a task has no labels in one.
@@ -47,6 +48,7 @@ class Problem:
     spec: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     preprocessing: Any = None
+    schema: Any = None
 
     def __post_init__(self) -> None:
         missing = [name for name in SPLITS if name not in self.splits]

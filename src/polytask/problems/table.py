@@ -48,9 +48,9 @@ def table(path: Path, targets: Sequence[str] = (), schema: Path | None = None, s
         spec={
             "name": "table",
             "args": {
-                "path": str(path),
+                "path": str(Path(path).resolve()),
                 "targets": list(targets),
-                "schema": None if schema is None else str(schema),
+                "schema": None if schema is None else str(Path(schema).resolve()),
                 "seed": seed,
             },
         },

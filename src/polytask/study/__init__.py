@@ -2,6 +2,7 @@
 
 from polytask.study.arms import SINGLE_TASK, Arm
 from polytask.study.compare import Study, compare
+from polytask.study.rehearse import rehearse
 from polytask.study.run import Job, train
 from polytask.study.summarise import summarise
 from polytask.study.summary import ArmSummary, MetricInfo, Summary, TaskInfo
@@ -16,6 +17,7 @@ __all__ = [
     "Summary",
     "TaskInfo",
     "compare",
+    "rehearse",
     "summarise",
     "train",
 ]

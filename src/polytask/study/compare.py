@@ -17,6 +17,7 @@ from polytask._plain import plain
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.study.arms import Arm
+from polytask.study.rehearse import rehearse
 from polytask.study.run import Job, baselines, train
 from polytask.study.summarise import summarise
 from polytask.study.summary import Summary
@@ -66,14 +67,15 @@ def compare(
         on_record: called after every run with its record, how many are over and how many there are.
 
     Raises:
-        PolytaskError: when all baselines or all arms fail.
+        PolytaskError: what was asked for can't work (said before anything is trained), or no seed has all its
+            baselines. When only joint runs fail, the study says which and why.
     """
     root = Path(folder)
     asked = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not asked or len(set(asked)) < len(asked):
-        raise PolytaskError(f"give at least one seed, each once, got {seeds!r}")
+    workers(jobs)
     spent = budget if isinstance(budget, Budget) else Budget().updated({**problem.suggested, **(budget or {})})
     candidates = _with_equal(arms)
+    rehearse(problem, candidates, spent, asked, backend, confidence)
     total = len(asked) * (len(problem.tasks) + len(candidates))
     records: list[Record] = []
 
@@ -164,5 +166,6 @@ def _write_records(root: Path, records: Sequence[Record]) -> None:
 
 def _command() -> str:
     """The command line that was given, for the report."""
-    name = Path(sys.argv[0]).name
-    return shlex.join([name, *sys.argv[1:]]) if name.startswith("polytask") else "polytask.study.compare(...)"
+    program = Path(sys.argv[0])
+    ours = program.name == "polytask" or program.parts[-2:] == ("polytask", "__main__.py")
+    return shlex.join(["polytask", *sys.argv[1:]]) if ours else "polytask.study.compare(...)"

@@ -54,7 +54,8 @@ class Job:
     @property
     def key(self) -> str:
         """A checksum of everything that determines the result: equal keys, equal runs."""
-        return checksum(self.describe() | {"data": self.problem.fingerprint(), "schema": SCHEMA})
+        asked = {name: value for name, value in self.describe().items() if name != "spec"}
+        return checksum(asked | {"data": self.problem.fingerprint(), "schema": SCHEMA})
 
     def describe(self) -> dict[str, Any]:
         """The job as plain data."""
@@ -84,12 +85,12 @@ def train(
 
     Args:
         job: what to train.
-        folder: of this run.
+        folder: of this run; one that holds another run is refused.
         reference: validation scores that delta_m is measured against when the best epoch is chosen.
         threads: of this process.
     """
     done = folder / "record.json"
-    if done.is_file() and (record := read_json(done))["status"] == "finished" and record["schema"] == SCHEMA:
+    if done.is_file() and (record := read_json(done))["key"] == job.key:
         return record
     before = torch.get_num_threads()
     if threads is not None:
@@ -141,6 +142,7 @@ def _results(
     trackers: tuple[str, ...] | None,
 ) -> dict[str, Any]:
     problem, arm = job.problem, job.arm or Arm()
+    _refuse_other(job, folder)
     if _first_process():
         write_whole(folder / "job.json", json.dumps(job.describe(), indent=1, ensure_ascii=False).encode())
         if problem.preprocessing is not None:
@@ -178,6 +180,19 @@ def _results(
             "epochs": fitted.epochs,
         }
     )
+
+
+def _refuse_other(job: Job, folder: Path) -> None:
+    """Say it when the folder holds another run, before anything there is touched."""
+    path = folder / "job.json"
+    if not path.is_file():
+        return
+    there, now = read_json(path), plain(job.describe())
+    other = [name for name in now if there.get(name) != now[name]]
+    if other:
+        raise PolytaskError(
+            f"{folder} holds another run (with another {', '.join(other)}); give another folder, or delete that one"
+        )
 
 
 def baselines(problem: Problem, seed: int, budget: Budget) -> list[Job]:

@@ -1,8 +1,11 @@
 """What a study found, as plain data: everything that the table, the verdict and the report show."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
+from polytask.errors import PolytaskError
 from polytask.evaluation import Interval
 
 
@@ -79,3 +82,40 @@ class Summary:
     budget: dict[str, Any]
     command: str
     confidence: float = 0.95
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "Summary":
+        """The summary that was written down as plain data (`study.json`).
+
+        Raises:
+            PolytaskError: the data are not of a summary.
+
+        >>> from polytask._plain import plain
+        >>> one = Summary("p", "t", "s", "", "", (), (), (), ("No evidence.",), (0,), {"epochs": 3}, "")
+        >>> Summary.from_json(plain(one)) == one
+        True
+        """
+        try:
+            found = _read(plain)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise PolytaskError(f"these are not the results of a study that this polytask knows ({error})") from error
+        if not isinstance(found, Summary):
+            raise PolytaskError("these are not the results of a study of polytask")
+        return found
+
+
+_KINDS = {kind.__name__: kind for kind in (Summary, ArmSummary, TaskInfo, MetricInfo, Interval)}
+
+
+def _read(value: Any) -> Any:
+    """What `plain` wrote down; numbers that were NaN are null there."""
+    if isinstance(value, list):
+        return tuple(_read(each) for each in value)
+    if not isinstance(value, dict):
+        return value
+    if value.get("class") not in _KINDS:
+        return {name: _read(each) for name, each in value.items()}
+    kind = _KINDS[value["class"]]
+    args = {name: _read(each) for name, each in value["args"].items()}
+    lost = {each.name: math.nan for each in fields(kind) if each.type is float and args[each.name] is None}
+    return kind(**args | lost)

@@ -36,7 +36,7 @@ def verdict(arms: Sequence[ArmSummary], auxiliary: Mapping[str, bool], confidenc
 
 
 def _percent(value: float) -> str:
-    return f"{value:+.1f} %" if abs(value) >= 0.05 or value == 0 else f"{value:+.2g} %"
+    return f"{value:+.1f} %" if abs(value) >= 0.05 else f"{value:+.2f} %"
 
 
 def _range(found: Interval) -> str:

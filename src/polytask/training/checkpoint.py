@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(fresh, path)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):  # (say, a file where a folder should be)
+            fresh.unlink(missing_ok=True)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         what = "the disk is full" if full else str(error)
         raise PolytaskError(
@@ -99,7 +101,7 @@ def _without_tensors(tree: Any, tensors: dict[str, Tensor]) -> Any:
         tensors[name] = tree.detach().cpu().contiguous().clone()
         return {_TENSOR: name}
     if isinstance(tree, Mapping):
-        if all(isinstance(key, str) for key in tree):
+        if all(isinstance(key, str) for key in tree) and not {_TENSOR, _PAIRS} & tree.keys():
             return {key: _without_tensors(each, tensors) for key, each in tree.items()}
         return {_PAIRS: [[key, _without_tensors(each, tensors)] for key, each in tree.items()]}
     if isinstance(tree, list | tuple):
@@ -115,7 +117,8 @@ def _with_tensors(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     if _TENSOR in tree:
         return tensors[tree[_TENSOR]]
     if _PAIRS in tree:
-        return {key: _with_tensors(each, tensors) for key, each in tree[_PAIRS]}
+        pairs = ((tuple(key) if isinstance(key, list) else key, each) for key, each in tree[_PAIRS])
+        return {key: _with_tensors(each, tensors) for key, each in pairs}
     return {key: _with_tensors(each, tensors) for key, each in tree.items()}
 
 

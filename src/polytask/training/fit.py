@@ -182,7 +182,9 @@ class _Training:
         self.folder = None if folder is None else RunFolder(Path(folder))
         if trackers is None:
             trackers = ["tensorboard"] if self.folder and importlib.util.find_spec("tensorboard") else []
-        self.accelerator = Accelerator(log_with=list(trackers) or None, project_dir=folder)
+        self.accelerator = Accelerator(  # without cpu=True it overlooks the other processes where there is no GPU
+            cpu=not torch.accelerator.is_available(), log_with=list(trackers) or None, project_dir=folder
+        )
         self.device = self.accelerator.device
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         precision = budget.precision or str(self.accelerator.mixed_precision)
@@ -191,6 +193,7 @@ class _Training:
         dtype = _DTYPES[precision]
         self.autocast = (lambda: torch.autocast(self.device.type, dtype)) if dtype else nullcontext
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        self.scaler.scale(torch.ones((), device=self.device))  # it makes its own scale at the first use
         model.to(self.device).train()
         balancer.bind(self.tasks)
         if isinstance(balancer, nn.Module):

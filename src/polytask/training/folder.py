@@ -36,6 +36,7 @@ class RunFolder:
             PolytaskError: naming what differs.
         """
         asked = self.path / "run.json"
+        settings = json.loads(json.dumps(settings))  # tuples are lists there
         if asked.is_file():
             before = self.settings()
             other = sorted(

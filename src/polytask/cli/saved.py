@@ -1,0 +1,158 @@
+"""A run folder as tasks, network and weights again. Nothing is made but classes of polytask's own catalogues."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from polytask._plain import rebuild
+from polytask._text import did_you_mean
+from polytask.cli.catalogues import ARCHITECTURES, BACKBONES, BALANCERS, OPTIMIZERS, PROBLEMS, SCHEDULES, TASK_KINDS
+from polytask.cli.errors import Refused
+from polytask.cli.names import Call
+from polytask.data.tables import TablePreprocessing
+from polytask.errors import PolytaskError
+from polytask.problems import Problem
+from polytask.sharing import MultiTaskModel, TableInputs
+from polytask.study import Arm
+from polytask.tasks import Task
+from polytask.training import Budget, evaluate, load_state, load_tree
+from polytask.training.folder import read_json
+
+ROWS_AT_ONCE = 8192
+NOT_WHOLE = (KeyError, TypeError, AttributeError, IndexError, Refused)
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A trained network with its tasks, read from the folder of its run.
+
+    Args:
+        folder: of the run.
+        job: what was asked for, as in job.json.
+        tasks: fitted on the training labels.
+        arm: how it was trained.
+        budget: what it might spend.
+        model: with the weights of the best epoch.
+    """
+
+    folder: Path
+    job: Mapping[str, Any]
+    tasks: tuple[Task, ...]
+    arm: Arm
+    budget: Budget
+    model: MultiTaskModel
+
+    @classmethod
+    def open(cls, folder: Path) -> "SavedRun":
+        """Read the folder.
+
+        Raises:
+            PolytaskError: it is not the folder of a run, or a file in it was cut short or is of another run.
+        """
+        if not folder.is_dir():
+            raise PolytaskError(f"there is no folder {folder}; expected the folder of a run, as `polytask train` makes")
+        if (folder / "study.json").is_file():
+            raise PolytaskError(f"{folder} is the folder of a study; those of its runs are in {folder / 'runs'}")
+        job = read_json(folder / "job.json")
+        try:
+            tasks = tuple(_task(each) for each in job["tasks"])
+            backbone = rebuild(job["backbone"], [*BACKBONES.members, TableInputs])
+            told = job["arm"]
+            sharing = partial(ARCHITECTURES.find(told["sharing"]["class"]), **told["sharing"]["args"])
+            balancer = rebuild(told["balancer"], BALANCERS.members)
+            arm = Arm(sharing if sharing.keywords else sharing.func, balancer, bool(told["at_features"]))
+            budget = _budget(job["budget"])
+        except NOT_WHOLE as error:
+            raise PolytaskError(
+                f"{folder / 'job.json'} does not describe a run that this polytask knows ({error}); was it changed, or "
+                "written by another version?"
+            ) from error
+        model = arm.sharing(backbone, tasks)
+        path = folder / "model.safetensors"
+        if not path.is_file():
+            raise PolytaskError(f"{folder} has no weights yet (model.safetensors): no epoch of the run is over")
+        load_state(model, load_tree(path), path)
+        return cls(folder, job, tasks, arm, budget, model.eval())
+
+    @property
+    def title(self) -> str:
+        """The run in a few words."""
+        how = "single-task" if self.job["baseline"] else self.arm.name
+        return f"{self.job['problem']}: {how}, seed {self.job['seed']}"
+
+    def problem(self, data_root: Path | None = None) -> Problem:
+        """The problem that the network was trained on, with this network's tasks.
+
+        Raises:
+            PolytaskError: its data are not there, or not what they were.
+        """
+        spec = self.job["spec"]
+        more = {} if data_root is None else {"data_root": data_root}
+        member, settings = PROBLEMS.checked(Call(spec["name"], {**spec["args"], **more}))
+        made = member(**settings).only(*(task.name for task in self.tasks))
+        before = read_json(self.folder / "run.json")["data"]["train"]
+        if made.splits["train"].fingerprint() != before:
+            raise PolytaskError(
+                f"the data of problem '{made.name}' are no longer those that {self.folder} was trained on: "
+                f"bring back the data of {spec['args'] or 'then'}, or train again"
+            )
+        return made
+
+    def scores(self, problem: Problem, split: str) -> dict[str, dict[str, float]]:
+        """The network's scores on a split."""
+        if split not in problem.splits:
+            raise PolytaskError(f"there is no split '{split}'; {did_you_mean(split, problem.splits)}")
+        return evaluate(self.model, self.tasks, problem.splits[split])
+
+    def predicted(self, path: Path) -> pl.DataFrame:
+        """A table with the predictions added as columns "predicted ...".
+
+        Raises:
+            PolytaskError: the run is not of a table, or the table does not fit.
+        """
+        learned = self.folder / "preprocessing.json"
+        if not learned.is_file():
+            raise PolytaskError(
+                f"{self.folder} was trained on {self.job['problem']}, which is no table: predict works with "
+                "runs on a .csv or .parquet file; use `polytask evaluate` here, or the network from Python"
+            )
+        try:
+            preprocessing = TablePreprocessing.from_json(read_json(learned))
+        except NOT_WHOLE as error:
+            raise PolytaskError(f"{learned} is not whole ({type(error).__name__}: {error}); train again") from error
+        table = preprocessing.read_frame(path)
+        found = self._network_outputs(preprocessing.transform(table))
+        columns = {name: values for task in self.tasks for name, values in task.columns(found[task.name]).items()}
+        return table.with_columns(pl.Series(f"predicted {name}", values) for name, values in columns.items())
+
+    @torch.no_grad()
+    def _network_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        rows = len(next(iter(inputs.values())))
+        pieces = [
+            self.model({name: each[first : first + ROWS_AT_ONCE] for name, each in inputs.items()})
+            for first in range(0, rows, ROWS_AT_ONCE)
+        ]
+        return {task.name: torch.cat([piece[task.name] for piece in pieces]) for task in self.tasks}
+
+
+def _task(told: Mapping[str, Any]) -> Task:
+    args = {name: value for name, value in told.items() if name != "kind"}
+    made: Task = rebuild({"class": told["kind"], "args": args}, TASK_KINDS)
+    return made
+
+
+def _budget(told: Mapping[str, Any]) -> Budget:
+    args = dict(told["args"])
+    return Budget(
+        **args
+        | {
+            "optimizer": OPTIMIZERS.find(args["optimizer"]),
+            "schedule": rebuild(args["schedule"], SCHEDULES.members),
+        }
+    )
