@@ -34,7 +34,9 @@ def one_step(case: Case, names: list[str], dtype: torch.dtype = torch.float64, *
 def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: float = 1e-9) -> None:
     assert found.keys() == wanted.keys()
     for name in wanted:
-        torch.testing.assert_close(found[name], wanted[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            found[name], wanted[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def task_gradients(net: Network, losses: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -42,7 +44,10 @@ def task_gradients(net: Network, losses: dict[str, Tensor]) -> dict[str, dict[st
     found = {}
     for name, loss in losses.items():
         gradients = torch.autograd.grad(loss, list(net.parameters()), retain_graph=True, allow_unused=True)
-        found[name] = {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(net.named_parameters(), gradients, strict=True)}
+        found[name] = {
+            n: torch.zeros_like(p) if g is None else g
+            for (n, p), g in zip(net.named_parameters(), gradients, strict=True)
+        }
     return found
 
 
@@ -264,8 +269,12 @@ def test_losses_told_are_the_losses(case: Case) -> None:
     torch.testing.assert_close(told.losses.double(), torch.stack(list(losses.values())).detach(), rtol=1e-6, atol=0)
     assert not told.losses.requires_grad
     if told.gramian is not None:
-        rows = torch.stack([torch.cat([g.reshape(-1) for n, g in each.items() if n.startswith("trunk")])
-                            for each in task_gradients(net, net.losses(*batch(NAMES))[0]).values()])
+        rows = torch.stack(
+            [
+                torch.cat([g.reshape(-1) for n, g in each.items() if n.startswith("trunk")])
+                for each in task_gradients(net, net.losses(*batch(NAMES))[0]).values()
+            ]
+        )
         torch.testing.assert_close(told.gramian, rows @ rows.T)
 
 
@@ -353,7 +362,9 @@ def test_parameters_used_by_some_tasks_only(case: Case) -> None:
     rows = [torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True) for loss in found.values()]
     assert rows[2][2] is None  # c does not reach the block
     told = backward(found, case.make(NAMES))
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for m in (trunk, block, heads) for p in m.parameters())
+    assert all(
+        p.grad is not None and torch.isfinite(p.grad).all() for m in (trunk, block, heads) for p in m.parameters()
+    )
     if told.weights is not None:
         for k, p in enumerate(shared):
             wanted = sum(w * row[k] for w, row in zip(told.weights.double(), rows, strict=True) if row[k] is not None)
@@ -431,7 +442,9 @@ def test_at_features(case: Case) -> None:
     """Heads are as ever, the trunk gets one pass; for weights that do not look at gradients it is all the same."""
     at, plain = Network(NAMES), Network(NAMES)
     losses, z = at.losses(*batch(NAMES))
-    feature_rows = torch.stack([torch.autograd.grad(each, z, retain_graph=True)[0].reshape(-1) for each in losses.values()])
+    feature_rows = torch.stack(
+        [torch.autograd.grad(each, z, retain_graph=True)[0].reshape(-1) for each in losses.values()]
+    )
     told = backward(losses, case.make(NAMES), features=z)
     usual = backward(plain.losses(*batch(NAMES))[0], case.make(NAMES))
     for name in NAMES:
@@ -455,6 +468,7 @@ def test_at_features(case: Case) -> None:
 @every
 def test_several_features_are_looked_at_as_one(case: Case) -> None:
     """A representation cut in two gives what the whole one gives."""
+
     def run(cut: bool) -> dict[str, Tensor]:
         net = Network(NAMES)
         x, targets = batch(NAMES)
@@ -519,7 +533,9 @@ def test_non_finite_loss_leaves_everything_untouched(case: Case, bad: float, pie
     assert (tmp_path / "before.safetensors").read_bytes() == (tmp_path / "after.safetensors").read_bytes()
     again = case.make(NAMES)
     again.load_state_dict(load_tree(tmp_path / "after.safetensors"))
-    for a, b, c in zip(wanted, steps(balancer, Network(NAMES), range(3, 5)), steps(again, Network(NAMES), range(3, 5)), strict=True):
+    for a, b, c in zip(
+        wanted, steps(balancer, Network(NAMES), range(3, 5)), steps(again, Network(NAMES), range(3, 5)), strict=True
+    ):
         assert torch.equal(a, b) and torch.equal(a, c)
 
 

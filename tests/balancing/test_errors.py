@@ -85,7 +85,9 @@ def test_shared_that_no_loss_reaches(case: Case) -> None:
 @gradient_kinds
 def test_shared_that_is_not_all_of_it(case: Case) -> None:
     net = Network(NAMES)
-    with pytest.raises(PolytaskError, match=r"reached by several losses but are not among `shared`.*leave the argument out"):
+    with pytest.raises(
+        PolytaskError, match=r"reached by several losses but are not among `shared`.*leave the argument out"
+    ):
         backward(net.losses(*batch(NAMES))[0], case.make(NAMES), shared=net.trunk[2])
     assert no_gradient(net)
 

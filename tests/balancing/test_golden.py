@@ -21,9 +21,7 @@ from polytask.tasks import Binary, MultiClass, MultiLabel, Regression
 def from_gradients(*rows: list[float]) -> tuple[Tensor, dict[str, Tensor]]:
     """A shared parameter at 0 and losses with exactly these gradients, of value 1, 2, ..."""
     w = torch.zeros(len(rows[0]), dtype=torch.float64, requires_grad=True)
-    return w, {
-        chr(97 + k): (w * torch.tensor(row, dtype=torch.float64)).sum() + k + 1 for k, row in enumerate(rows)
-    }
+    return w, {chr(97 + k): (w * torch.tensor(row, dtype=torch.float64)).sum() + k + 1 for k, row in enumerate(rows)}
 
 
 # --- equal, static ---------------------------------------------------------------------------------------------------
@@ -139,7 +137,7 @@ def test_dwa_formula_from_two_epochs() -> None:
         torch.testing.assert_close(late, wanted, rtol=1e-6, atol=0)
         assert late.sum().item() == pytest.approx(3.0)
     final = [1 / 2, 1 / 2, 1 / 3]
-    w, losses = from_gradients([1.0], [1.0], [1.0])
+    _w, losses = from_gradients([1.0], [1.0], [1.0])
     weights = backward(losses, balancer).weights.double()
     wanted = [3 * math.exp(r / 2) / sum(math.exp(q / 2) for q in final) for r in final]
     assert weights.tolist() == pytest.approx(wanted)
@@ -159,7 +157,7 @@ def test_dwa_task_that_an_epoch_did_not_see_keeps_its_means() -> None:
     for values in ({"a": 4.0, "b": 3.0}, {"a": 2.0, "b": 3.0}, {"a": 1.0}):
         balancer.observe(Step(tuple(values), torch.tensor(list(values.values()))))
         balancer.end_epoch()
-    w, losses = from_gradients([1.0], [1.0])
+    _w, losses = from_gradients([1.0], [1.0])
     ratio = [1 / 2, 3 / 3]
     wanted = [2 * math.exp(r / 2) / sum(math.exp(q / 2) for q in ratio) for r in ratio]
     assert backward(losses, balancer).weights.tolist() == pytest.approx(wanted)
@@ -170,7 +168,7 @@ def test_dwa_with_a_loss_of_zero_stays_finite() -> None:
     for value in (0.0, 0.0):
         balancer.observe(Step(("a", "b"), torch.tensor([value, 1.0])))
         balancer.end_epoch()
-    w, losses = from_gradients([1.0], [1.0])
+    _w, losses = from_gradients([1.0], [1.0])
     assert torch.isfinite(backward(losses, balancer).weights).all()
 
 
@@ -181,7 +179,7 @@ def test_random_weights_sum_to_the_number_of_tasks_and_have_the_right_law() -> N
     balancer = RandomWeights(seed=1)
     drawn = []
     for _ in range(2000):
-        w, losses = from_gradients([1.0], [1.0], [1.0])
+        _w, losses = from_gradients([1.0], [1.0], [1.0])
         drawn.append(backward(losses, balancer).weights.double())
     drawn = torch.stack(drawn)
     torch.testing.assert_close(drawn.sum(1), torch.full((2000,), 3.0, dtype=torch.float64), rtol=1e-6, atol=0)
@@ -255,7 +253,7 @@ def test_mgda_with_duplicates_and_nearly_dependent_rows() -> None:
 
 @pytest.mark.parametrize("ratio", [1e1, 1e2, 1e4, 1e6, 1e8, 1e10])
 def test_mgda_is_optimal_when_scales_are_far_apart(ratio: float) -> None:
-    """"No task's loss grows along it": also not the large one's, whose part has to be removed from the small one."""
+    """ "No task's loss grows along it": also not the large one's, whose part has to be removed from the small one."""
     large = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64) * ratio
     for cosine in (-0.9, -0.1, -1e-3):
         small = torch.tensor([cosine, math.sqrt(1 - cosine**2), 0.0], dtype=torch.float64)

@@ -6,15 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import balancing_worker
 import pytest
 import torch
-import worker
 from balancing_cases import CASES
 
 from polytask.training import load_tree
 
 pytestmark = pytest.mark.distributed
-LABELS = [f"{case.name}, {way}" for case in CASES for way in worker.ways(case)]
+LABELS = [f"{case.name}, {way}" for case in CASES for way in balancing_worker.ways(case)]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,9 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict]]:
             "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         log = open(folder / f"log{rank}", "w")  # noqa: SIM115
-        running.append(subprocess.Popen([sys.executable, worker.__file__, str(folder)], env=env, stdout=log, stderr=log))
+        running.append(
+            subprocess.Popen([sys.executable, balancing_worker.__file__, str(folder)], env=env, stdout=log, stderr=log)
+        )
     try:
         codes = [each.wait(timeout=120) for each in running]
     finally:
@@ -45,7 +47,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict]]:
 def test_two_processes_equal_one(ranks: list[dict[str, dict]], label: str) -> None:
     name, way = label.rsplit(", ", 1)
     case = next(case for case in CASES if case.name == name)
-    wanted = worker.run(case, way, 0, 1)
+    wanted = balancing_worker.run(case, way, 0, 1)
     found = ranks[0]["found"][label]
     assert found.keys() == wanted.keys()
     for key, value in wanted.items():

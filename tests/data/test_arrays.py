@@ -17,7 +17,10 @@ def table(rows: int = 20) -> TensorData:
     kind[::3] = -100
     tags = torch.randint(2, (rows, 2), generator=generator)
     tags[::5, 0] = -100
-    inputs = {"numbers": torch.randn(rows, 4, generator=generator), "categories": torch.randint(9, (rows, 2), generator=generator)}
+    inputs = {
+        "numbers": torch.randn(rows, 4, generator=generator),
+        "categories": torch.randint(9, (rows, 2), generator=generator),
+    }
     return TensorData(inputs, {"number": number, "kind": kind, "tags": tags, "whole": torch.arange(rows)})
 
 

@@ -1,5 +1,8 @@
 """The order of samples: a pure function of seed and epoch, resumable anywhere, shared exactly between processes."""
 
+import functools
+import operator
+
 import pytest
 import torch
 
@@ -21,10 +24,10 @@ def seen(batches: Batches) -> list[list[int]]:
 def test_every_sample_once(rows: int, size: int, shuffle: bool) -> None:
     batches = Batches(numbered(rows), size, shuffle=shuffle)
     found = seen(batches)
-    assert sorted(sum(found, [])) == list(range(rows))
+    assert sorted(functools.reduce(operator.iadd, found, [])) == list(range(rows))
     assert len(found) == len(batches) and all(len(each) == size for each in found[:-1])
     if not shuffle:
-        assert sum(found, []) == list(range(rows))
+        assert functools.reduce(operator.iadd, found, []) == list(range(rows))
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 40])
@@ -41,12 +44,14 @@ def test_drop_last_leaves_full_batches_but_never_nothing(rows: int, size: int) -
 
 def test_epochs_and_seeds_differ_and_repeat() -> None:
     batches = Batches(numbered(50), 10, shuffle=True, seed=3)
-    orders = [tuple(sum(seen(batches.at(epoch)), [])) for epoch in range(5)]
+    orders = [tuple(functools.reduce(operator.iadd, seen(batches.at(epoch)), [])) for epoch in range(5)]
     assert len(set(orders)) == 5
-    assert orders == [tuple(sum(seen(batches.at(epoch)), [])) for epoch in range(5)]
-    assert tuple(sum(seen(Batches(numbered(50), 10, shuffle=True, seed=4)), [])) not in orders
+    assert orders == [tuple(functools.reduce(operator.iadd, seen(batches.at(epoch)), [])) for epoch in range(5)]
+    assert (
+        tuple(functools.reduce(operator.iadd, seen(Batches(numbered(50), 10, shuffle=True, seed=4)), [])) not in orders
+    )
     torch.manual_seed(99)  # nothing of the global generator
-    assert tuple(sum(seen(batches.at(0)), [])) == orders[0]
+    assert tuple(functools.reduce(operator.iadd, seen(batches.at(0)), [])) == orders[0]
     before = torch.get_rng_state()
     seen(batches)
     assert torch.equal(before, torch.get_rng_state())
@@ -57,7 +62,9 @@ def test_no_epoch_of_one_seed_is_an_epoch_of_another() -> None:
     orders = {}
     for seed in range(6):
         for epoch in range(6):
-            orders[seed, epoch] = tuple(Batches(numbered(30), 30, shuffle=True, seed=seed, epoch=epoch).order().tolist())
+            orders[seed, epoch] = tuple(
+                Batches(numbered(30), 30, shuffle=True, seed=seed, epoch=epoch).order().tolist()
+            )
     assert len(set(orders.values())) == 36
 
 
@@ -78,7 +85,7 @@ def test_processes_share_every_batch_exactly(world: int, rows: int) -> None:
     assert {len(part) for part in parts} == {len(whole)}
     for number, batch in enumerate(whole):
         shares = [part[number] for part in parts]
-        assert sorted(sum(shares, [])) == sorted(batch)
+        assert sorted(functools.reduce(operator.iadd, shares, [])) == sorted(batch)
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 

@@ -44,7 +44,9 @@ def test_both_delta_m_by_hand() -> None:
 
 
 def test_gains_ignore_the_loss_and_other_numbers() -> None:
-    found = gains({"a": {"loss": 3.0, "mae": 1.0}}, {"a": {"loss": 1.0, "mae": 2.0}}, {"a": {"mae": False}, "b": {"x": True}})
+    found = gains(
+        {"a": {"loss": 3.0, "mae": 1.0}}, {"a": {"loss": 1.0, "mae": 2.0}}, {"a": {"mae": False}, "b": {"x": True}}
+    )
     assert found == {"a": {"mae": 0.5}}
 
 
@@ -65,7 +67,9 @@ def test_interval_by_hand() -> None:
         half = quantile * statistics.stdev(values) / math.sqrt(len(values))
         found = interval(values)
         assert found.n == len(values) and found.mean == pytest.approx(statistics.fmean(values))
-        assert found.low == pytest.approx(found.mean - half, rel=1e-3) and found.high == pytest.approx(found.mean + half, rel=1e-3)
+        assert found.low == pytest.approx(found.mean - half, abs=2e-3) and found.high == pytest.approx(
+            found.mean + half, abs=2e-3
+        )
     wide = interval([1.0, 2.0, 6.0], confidence=0.99)
     assert (wide.high - wide.mean) * math.sqrt(3) / statistics.stdev([1.0, 2.0, 6.0]) == pytest.approx(9.925, rel=1e-3)
 
@@ -84,7 +88,13 @@ def test_interval_of_few_or_unknown_values() -> None:
 
 @pytest.mark.parametrize(
     "low, high, above, below",
-    [(0.1, 0.5, True, False), (-0.5, -0.1, False, True), (-0.1, 0.1, False, False), (0.0, 0.5, False, False), (-0.5, 0.0, False, False)],
+    [
+        (0.1, 0.5, True, False),
+        (-0.5, -0.1, False, True),
+        (-0.1, 0.1, False, False),
+        (0.0, 0.5, False, False),
+        (-0.5, 0.0, False, False),
+    ],
 )
 def test_interval_and_zero(low: float, high: float, above: bool, below: bool) -> None:
     found = Interval((low + high) / 2, low, high, 3)
@@ -108,7 +118,7 @@ def test_paired_differences_are_narrower_than_their_parts() -> None:
     first, second = luck + 1 + 0.1 * torch.randn(6, generator=generator), luck
     paired = interval((first - second).tolist())
     assert paired.above_zero
-    assert not Interval(paired.mean, interval(first.tolist()).low, interval(first.tolist()).high, 6).above_zero or paired.low > 0.5
+    assert paired.high - paired.low < 0.2 * (interval(first.tolist()).high - interval(first.tolist()).low)
 
 
 def test_conflict_by_hand() -> None:

@@ -163,7 +163,9 @@ def test_metrics_by_hand() -> None:
     assert metrics["f1"].compute().item() == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
     labels = MultiLabel("l", ("x", "y"))
     metrics = labels.metrics()
-    labels.update(metrics, torch.tensor([[3.0, -1.0], [-2.0, 4.0], [1.0, 0.1]]), torch.tensor([[1, 0], [0, 1], [0, -100]]))
+    labels.update(
+        metrics, torch.tensor([[3.0, -1.0], [-2.0, 4.0], [1.0, 0.1]]), torch.tensor([[1, 0], [0, 1], [0, -100]])
+    )
     assert metrics["f1"].compute().item() == pytest.approx((2 / 3 + 1) / 2)
     assert metrics["auroc"].compute().item() == 1.0
 
@@ -184,7 +186,9 @@ def test_regression_learns_from_the_labels_present() -> None:
     for shift, scale in ((1e7, 1e3), (0.0, 1e-12), (-5.0, 1e12)):
         target = torch.randn(500, dtype=torch.float64) * scale + shift
         task = Regression("r").fitted(target)
-        assert task.mean == pytest.approx(target.mean().item()) and task.deviation == pytest.approx(target.std(correction=0).item())
+        assert task.mean == pytest.approx(target.mean().item()) and task.deviation == pytest.approx(
+            target.std(correction=0).item()
+        )
         zero = torch.zeros(500, 1, dtype=torch.float64)
         assert task.loss(zero, target).item() == pytest.approx(1.0)  # standard units
 
@@ -263,7 +267,7 @@ def test_decode_and_columns() -> None:
     assert number.columns(torch.tensor([[1.0]])) == {"r [h]": [5.0]}
     yes = Binary("b", labels=("no", "yes"))
     assert yes.decode(torch.tensor([[0.0]])).tolist() == [0.5]
-    assert list(yes.columns(torch.tensor([[3.0], [-3.0]])).values())[0] == ["yes", "no"]
+    assert next(iter(yes.columns(torch.tensor([[3.0], [-3.0]])).values())) == ["yes", "no"]
     classes = MultiClass("c", ("red", "green", "blue"))
     found = classes.columns(torch.tensor([[0.0, 5.0, 0.0], [5.0, 0.0, 0.0]]))
     assert found["c"] == ["green", "red"] and len(found) == 4

@@ -15,7 +15,9 @@ if __name__ == "__main__":
     for name, (make, options) in BY_WORLD.items():
         net, fitted = train(make(), folder / "runs" / name, model(dropout=0.0), checkpoint_every=2, **options)
         found[name] = {"weights": flat(net), "epochs": fitted.epochs, "steps": fitted.steps, "best": fitted.best_epoch}
-        again, told = train(make(), folder / "runs" / name, model(dropout=0.0, seed=rank + 5), checkpoint_every=2, **options)
+        again, told = train(
+            make(), folder / "runs" / name, model(dropout=0.0, seed=rank + 5), checkpoint_every=2, **options
+        )
         found[name]["again"] = flat(again)
     save_tree(found, folder / f"rank{rank}.safetensors")
     torch.distributed.barrier()

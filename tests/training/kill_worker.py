@@ -47,7 +47,9 @@ def child(case, folder: Path, out: Path | None, kill_at: int | None = None, plac
     with mock.patch.object(owner, name, dying(getattr(owner, name))):
         net, fitted = train(balancer(case), folder, budget={"epochs": EPOCHS}, checkpoint_every=1)
     if out is not None:
-        save_tree({"weights": flat(net), "epochs": [{**e, "seconds": 0, "evaluation_seconds": 0} for e in fitted.epochs]}, out)
+        save_tree(
+            {"weights": flat(net), "epochs": [{**e, "seconds": 0, "evaluation_seconds": 0} for e in fitted.epochs]}, out
+        )
 
 
 def forked(*args, **kwargs) -> tuple[int, float]:
@@ -58,7 +60,7 @@ def forked(*args, **kwargs) -> tuple[int, float]:
         try:
             child(*args, **kwargs)
             os._exit(0)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             print(repr(error), file=sys.stderr, flush=True)
             os._exit(1)
     _, status = os.waitpid(pid, 0)
@@ -71,7 +73,7 @@ def killed_from_outside(case, folder: Path, after: float) -> int:
         try:
             child(case, folder, None)
             os._exit(0)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             print(repr(error), file=sys.stderr, flush=True)
             os._exit(1)
     time.sleep(after)

@@ -43,7 +43,7 @@ class Breaks(nn.Module):
 def test_learns_with_every_balancer(case) -> None:
     """On separable data all tasks beat the constant prediction by far."""
     learns, checks = data(256, missing=0.1), data(128, seed=1, missing=0.0)
-    net, fitted = train(
+    _net, fitted = train(
         balancer(case), net=model(dropout=0.0, widths=(32, 32)), train=learns, validation=checks,
         budget={"epochs": 15, "batch_size": 32, "learning_rate": 0.02},
     )  # fmt: skip
@@ -59,7 +59,14 @@ def test_equal_is_a_hand_written_loop() -> None:
     """The same batches, the same optimizer: the same weights as ten lines of plain PyTorch."""
     learns, which = data(), tasks(data())
     net, _ = train(
-        net=model(dropout=0.0), budget={"epochs": 1, "optimizer": torch.optim.SGD, "schedule": Constant(), "weight_decay": 0.0, "learning_rate": 0.1}
+        net=model(dropout=0.0),
+        budget={
+            "epochs": 1,
+            "optimizer": torch.optim.SGD,
+            "schedule": Constant(),
+            "weight_decay": 0.0,
+            "learning_rate": 0.1,
+        },
     )
     twin = model(dropout=0.0)
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
@@ -113,8 +120,20 @@ def _pieces(batch: int, rank: int, world: int, accumulate: int) -> list[torch.Te
     net, which = model(dropout=0.0), tasks(data())
     from inspect import signature
 
-    known = {"model": net, "tasks": which, "train": watched, "validation": watched, "balancer": balancing.Equal(), "budget": budget, "seed": 0, "trackers": ()}
-    given = {name: known.get(name, False if name in ("at_features", "probe") else None) for name in list(signature(_Training.__init__).parameters)[1:]}
+    known = {
+        "model": net,
+        "tasks": which,
+        "train": watched,
+        "validation": watched,
+        "balancer": balancing.Equal(),
+        "budget": budget,
+        "seed": 0,
+        "trackers": (),
+    }
+    given = {
+        name: known.get(name, False if name in ("at_features", "probe") else None)
+        for name in list(signature(_Training.__init__).parameters)[1:]
+    }
     training.__init__(**given)
     training.rank, training.world = rank, world
     seen.clear()  # setting up looks at the data too
@@ -138,7 +157,9 @@ def test_nan_loss_names_task_step_and_last_value(tmp_path: Path, bad: float) -> 
     assert torch.isfinite(flat(net.net)).all()  # the weights were not spoilt
     last = float(told.split("'kind' was ")[1].split(";")[0].split(".")[0])
     assert 0 <= last < 10
-    assert (tmp_path / "run" / "checkpoint.safetensors").is_file() and (tmp_path / "run" / "model.safetensors").is_file()
+    assert (tmp_path / "run" / "checkpoint.safetensors").is_file() and (
+        tmp_path / "run" / "model.safetensors"
+    ).is_file()
 
 
 def test_nan_at_the_first_step_says_so() -> None:
@@ -195,14 +216,18 @@ def test_select_by_an_unknown_metric(select: str) -> None:
 def test_reference_moves_the_zero_of_the_score() -> None:
     which = tasks(data())
     _, usual = train(tasks=which)
-    perfect = {"number": {"mae": 1e-3, "rmse": 1e-3}, "kind": {"accuracy": 1.0, "f1": 1.0}, "yes": {"auroc": 1.0, "accuracy": 1.0}}
+    perfect = {
+        "number": {"mae": 1e-3, "rmse": 1e-3},
+        "kind": {"accuracy": 1.0, "f1": 1.0},
+        "yes": {"auroc": 1.0, "accuracy": 1.0},
+    }
     _, against = train(tasks=which, reference=perfect)
     assert against.score < usual.score and against.score < 0
 
 
 def test_importance_and_auxiliary_count_in_the_choice() -> None:
     which = tasks(data())
-    _, first = train(tasks=which)
+    _, _first = train(tasks=which)
     auxiliary = [replace(which[0], auxiliary=True), *which[1:]]
     net = model(which=auxiliary)
     _, second = train(tasks=auxiliary, net=net)
@@ -226,7 +251,13 @@ def test_the_best_epoch_is_chosen_where_the_constant_prediction_scores_zero() ->
     both = TensorData(x, {"tags": rare})
     which = [MultiLabel("tags", ("a", "b")).fitted(rare)]
     assert constant_scores(which, both, both)["tags"]["f1"] == 0.0
-    _, fitted = train(tasks=which, train=both, validation=both, net=model(dropout=0.0, which=which), budget={"epochs": 12, "learning_rate": 0.02})
+    _, fitted = train(
+        tasks=which,
+        train=both,
+        validation=both,
+        net=model(dropout=0.0, which=which),
+        budget={"epochs": 12, "learning_rate": 0.02},
+    )
     assert math.isfinite(fitted.score)
     assert fitted.best_epoch > 6
 
@@ -235,7 +266,9 @@ def test_a_score_that_is_nan_once_never_blocks_the_choice() -> None:
     checks, which = data(30, seed=1), tasks(data())
     reference = {task: dict(each) for task, each in constant_scores(which, data(), checks).items()}
     reference["kind"]["f1"] = 0.0
-    _, fitted = train(tasks=which, reference=reference, budget={"epochs": 5, "learning_rate": 0.02}, net=model(dropout=0.0))
+    _, fitted = train(
+        tasks=which, reference=reference, budget={"epochs": 5, "learning_rate": 0.02}, net=model(dropout=0.0)
+    )
     assert math.isfinite(fitted.score)
 
 
@@ -276,7 +309,15 @@ def test_learned_numbers_have_their_own_group_without_decay(monkeypatch: pytest.
 
 
 def test_clip_bounds_the_step() -> None:
-    options = {"optimizer": torch.optim.SGD, "schedule": Constant(), "weight_decay": 0.0, "learning_rate": 1.0, "epochs": 1, "batch_size": 48, "clip": 1e-3}
+    options = {
+        "optimizer": torch.optim.SGD,
+        "schedule": Constant(),
+        "weight_decay": 0.0,
+        "learning_rate": 1.0,
+        "epochs": 1,
+        "batch_size": 48,
+        "clip": 1e-3,
+    }
     before = flat(model(dropout=0.0))
     for method in (None, balancing.PCGrad(), balancing.Uncertainty()):
         net, _ = train(method, net=model(dropout=0.0), budget=options)
@@ -303,7 +344,10 @@ def test_mixed_precision(case, precision: str) -> None:
     """bf16 and fp16 (with a gradient scaler whose first scale may overflow: such steps are left out, never an error)."""
     learns = data(256, missing=0.1)
     net, fitted = train(
-        balancer(case), net=model(dropout=0.0, widths=(16,)), train=learns, budget={"precision": precision, "epochs": 4, "batch_size": 32, "learning_rate": 0.02}
+        balancer(case),
+        net=model(dropout=0.0, widths=(16,)),
+        train=learns,
+        budget={"precision": precision, "epochs": 4, "batch_size": 32, "learning_rate": 0.02},
     )
     assert torch.isfinite(flat(net)).all()
     losses = [each["train"]["kind"]["loss"] for each in fitted.epochs]
@@ -316,7 +360,11 @@ def test_fp16_survives_gradients_that_overflow() -> None:
     learns.targets["number"] = learns.targets["number"] * 300
     for case in CASES:
         net, fitted = train(
-            balancer(case), net=model(dropout=0.0), train=learns, tasks=tasks(data()), budget={"precision": "fp16", "epochs": 2}
+            balancer(case),
+            net=model(dropout=0.0),
+            train=learns,
+            tasks=tasks(data()),
+            budget={"precision": "fp16", "epochs": 2},
         )
         assert torch.isfinite(flat(net)).all(), case.name
         assert fitted.steps == 8
@@ -420,7 +468,11 @@ def test_what_an_epoch_tells() -> None:
             assert 0 <= epoch["train"][name]["weight"] <= 1 and epoch["train"][name]["loss"] > 0
         assert sum(each["weight"] for each in epoch["train"].values()) == pytest.approx(1)
         cosine = torch.tensor(epoch["conflict"]["cosine"])
-        assert cosine.shape == (3, 3) and torch.allclose(cosine.diagonal(), torch.ones(3)) and torch.equal(cosine, cosine.T)
+        assert (
+            cosine.shape == (3, 3)
+            and torch.allclose(cosine.diagonal(), torch.ones(3))
+            and torch.equal(cosine, cosine.T)
+        )
         assert all(length > 0 for length in epoch["conflict"]["norm"])
     assert fitted.memory_mib > 0 and fitted.seconds > 0
     _, fitted = train(balancing.GradDrop())
@@ -468,7 +520,9 @@ def test_evaluation_is_pooled_over_the_split(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_constant_scores_by_hand() -> None:
-    learns = TensorData(torch.zeros(4, 1), {"n": torch.tensor([0.0, 2.0, 4.0, torch.nan]), "k": torch.tensor([0, 1, 1, -100])})
+    learns = TensorData(
+        torch.zeros(4, 1), {"n": torch.tensor([0.0, 2.0, 4.0, torch.nan]), "k": torch.tensor([0, 1, 1, -100])}
+    )
     checks = TensorData(torch.zeros(2, 1), {"n": torch.tensor([5.0, 2.0]), "k": torch.tensor([1, 0])})
     which = [Regression("n").fitted(learns.targets["n"]), MultiClass("k", 2)]
     found = constant_scores(which, learns, checks)

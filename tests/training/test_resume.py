@@ -55,7 +55,11 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.T
 @every
 @pytest.mark.parametrize("every_step", [1, 2, None])
 def test_stopped_at_every_step_and_gone_on(
-    case, every_step: int | None, uninterrupted: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case,
+    every_step: int | None,
+    uninterrupted: dict[str, torch.Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With checkpoints every step, every two steps and every epoch; stopped at all of 1 .. 6 with the densest ones."""
     for at in range(1, 7) if every_step == 1 else (2, 5):
@@ -71,7 +75,9 @@ def test_stopped_at_every_step_and_gone_on(
 
 
 @every
-def test_without_folder_and_without_checkpoints_the_weights_are_the_same(case, uninterrupted: dict[str, torch.Tensor]) -> None:
+def test_without_folder_and_without_checkpoints_the_weights_are_the_same(
+    case, uninterrupted: dict[str, torch.Tensor]
+) -> None:
     net, _ = train(balancer(case))
     assert torch.equal(flat(net), uninterrupted[case.name])
 
@@ -112,7 +118,12 @@ def test_run_stopped_early_stays_stopped(tmp_path: Path) -> None:
 
 
 def test_momentum_and_schedules_resume_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    budget = {"optimizer": torch.optim.SGD, "optimizer_options": {"momentum": 0.9, "nesterov": True}, "clip": 0.5, "accumulate": 2}
+    budget = {
+        "optimizer": torch.optim.SGD,
+        "optimizer_options": {"momentum": 0.9, "nesterov": True},
+        "clip": 0.5,
+        "accumulate": 2,
+    }
     net, _ = train(balancing.PCGrad(), budget=budget)
     original = torch.optim.SGD.step
     calls = []
@@ -224,7 +235,7 @@ def test_folder_of_a_run_with_other_settings(tmp_path: Path, change: dict, told:
 def test_weights_of_another_model_say_what_differs(tmp_path: Path) -> None:
     net = model()
     before = flat(net)
-    wrong = {name: p for name, p in model(widths=(9, 8)).state_dict().items()}
+    wrong = dict(model(widths=(9, 8)).state_dict().items())
     with pytest.raises(PolytaskError, match=r"another model.*of shape \[9, 4\] instead of \[8, 4\]"):
         load_state(net, wrong, "somewhere")
     fewer = dict(list(net.state_dict().items())[1:])
@@ -321,7 +332,9 @@ def test_malicious_pickle_is_refused_unread(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["replace", "fsync", "open"])
-def test_full_disk_keeps_what_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, uninterrupted) -> None:
+def test_full_disk_keeps_what_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, uninterrupted
+) -> None:
     import builtins
     import errno
 
@@ -362,5 +375,3 @@ def test_folder_that_may_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(PolytaskError, match="can't write"):
         train(None, tmp_path / "locked" / "run")
-
-

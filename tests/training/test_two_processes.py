@@ -30,7 +30,11 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict]]:
             "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         log = open(folder / f"log{rank}", "w")  # noqa: SIM115
-        running.append(subprocess.Popen([sys.executable, fit_worker.__file__, str(folder), str(rank)], env=env, stdout=log, stderr=log))
+        running.append(
+            subprocess.Popen(
+                [sys.executable, fit_worker.__file__, str(folder), str(rank)], env=env, stdout=log, stderr=log
+            )
+        )
     try:
         codes = [each.wait(timeout=90) for each in running]
     except subprocess.TimeoutExpired:

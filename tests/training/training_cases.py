@@ -28,7 +28,12 @@ def data(rows: int = 48, seed: int = 0, missing: float = 0.2) -> TensorData:
     yes = (x[:, 0] + x[:, 3] > 0).long()
     gone = torch.rand(3, rows, generator=generator) < missing
     return TensorData(
-        x, {"number": number.masked_fill(gone[0], torch.nan), "kind": kind.masked_fill(gone[1], -100), "yes": yes.masked_fill(gone[2], -100)}
+        x,
+        {
+            "number": number.masked_fill(gone[0], torch.nan),
+            "kind": kind.masked_fill(gone[1], -100),
+            "yes": yes.masked_fill(gone[2], -100),
+        },
     )
 
 
@@ -37,7 +42,9 @@ def tasks(train: TensorData) -> list[Task]:
     return [task.fitted(train.targets[task.name]) for task in raw]
 
 
-def model(dropout: float = 0.3, seed: int = 0, which: list[Task] | None = None, widths: tuple[int, ...] = (8, 8)) -> HardSharing:
+def model(
+    dropout: float = 0.3, seed: int = 0, which: list[Task] | None = None, widths: tuple[int, ...] = (8, 8)
+) -> HardSharing:
     torch.manual_seed(seed)
     return HardSharing(MLP(4, widths=widths, dropout=dropout), which or tasks(data()))
 
@@ -48,14 +55,27 @@ def balancer(case: Case) -> Balancer:
 
 
 def train(
-    method: Balancer | None = None, folder: Path | None = None, net: HardSharing | None = None, seed: int = 0, **options: object
+    method: Balancer | None = None,
+    folder: Path | None = None,
+    net: HardSharing | None = None,
+    seed: int = 0,
+    **options: object,
 ) -> tuple[HardSharing, Fitted]:
     """Two epochs of three steps each, unless told otherwise."""
     budget = Budget(**({"epochs": 2, "batch_size": 16, "learning_rate": 0.01} | dict(options.pop("budget", {}))))
     learns, checks = options.pop("train", None) or data(), options.pop("validation", None) or data(30, seed=1)
     net = net or model()
     fitted = fit(
-        net, options.pop("tasks", None) or tasks(data()), learns, checks, method, budget, seed=seed, folder=folder, trackers=(), **options
+        net,
+        options.pop("tasks", None) or tasks(data()),
+        learns,
+        checks,
+        method,
+        budget,
+        seed=seed,
+        folder=folder,
+        trackers=(),
+        **options,
     )
     return net, fitted
 

@@ -1,0 +1,78 @@
+"""Aligned-MTL (Senushkin et al. 2023)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from polytask._text import did_you_mean
+from polytask.balancing.balancer import GramianBalancer, Step
+from polytask.balancing.solvers import cosines
+from polytask.errors import PolytaskError
+
+Scale = Literal["min", "median", "rmse"]
+SCALES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "min": torch.min,
+    "median": torch.median,
+    "rmse": lambda singular: singular.square().mean().sqrt(),
+}
+"""The common length of the components, from the singular values of the task gradients that are not 0."""
+
+
+@torch.no_grad()
+def aligned_weights(gramian: Tensor, scale: Callable[[Tensor], Tensor] = torch.min) -> Tensor:
+    r"""B 1 with B = s V diag(1 / sigma) V', G = V diag(sigma^2) V', s = scale(sigma); see `AlignedMTL`.
+
+    >>> import torch
+    >>> aligned_weights(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))  # both gradients get length 1
+    tensor([1.0000, 0.5000])
+    """
+    unit = cosines(gramian)
+    if not len(unit.lengths):
+        return torch.zeros_like(gramian[0])
+    values, vectors = torch.linalg.eigh(unit.matrix)
+    kept = values > 10 * unit.ridge * len(values)
+    largest = unit.lengths.max()
+    root = vectors[:, kept] * values[kept].sqrt() * (unit.lengths / largest)[:, None]  # G = largest^2 root root'
+    v, sigma, _ = torch.linalg.svd(root, full_matrices=False)
+    return unit.spread(v @ (v.sum(0) / sigma) * scale(sigma))
+
+
+@dataclass(frozen=True)
+class AlignedMTL(GramianBalancer):
+    r"""The principal components of the task gradients are made equally long; the step is the sum of what results.
+
+    The aligned gradients are the rows of B J, B = s V diag(1 / sigma) V', with the Gramian G = V diag(sigma^2) V':
+    the nearest matrix to J with condition number 1 (Senushkin, Patakin, Kuznetsov, Konushin 2023, "Independent
+    Component Alignment for Multi-Task Learning", Algorithm 1). For independent gradients the aligned ones are
+    orthogonal and of length s, and no task is harmed.
+
+    Convention: the *sum* over tasks, as the authors' code and LibMTL; TorchJD takes the mean. The paper's task weights
+    are all 1. The other scales are of the authors' code.
+
+    Dependent gradients: only components with sigma > 0 count, as in the paper. Which ones do is decided on the
+    cosines (eigenvalue above 1e-11 t), so that a short gradient is not taken for a dependent one; sigma comes from a
+    singular value decomposition of a square root of G, which keeps half of the digits at lengths 1e8 apart. A zero
+    gradient gets weight 0.
+
+    Cost: one backward pass per task, an eigenvalue and a singular value decomposition of t x t.
+
+    Args:
+        scale: the common length: the smallest singular value that is not 0 (the paper), the median (the lower one of
+            two), or the root of their mean square.
+
+    >>> import torch
+    >>> AlignedMTL(scale="rmse").weights(torch.tensor([[1.0, 0.0], [0.0, 49.0]]))  # both get length 5
+    tensor([5.0000, 0.7143])
+    """
+
+    scale: Scale = "min"
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise PolytaskError(f"AlignedMTL has no scale {self.scale!r}; {did_you_mean(str(self.scale), SCALES)}")
+
+    def weights(self, gramian: Tensor, step: Step | None = None) -> Tensor:
+        return aligned_weights(gramian, SCALES[self.scale])
