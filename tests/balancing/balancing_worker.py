@@ -10,7 +10,7 @@ from balancing_cases import CASES, Network, batch
 from torch import Tensor
 
 from polytask import balancing
-from polytask.balancing import Accumulation, NonFiniteLoss, backward
+from polytask.balancing import Accumulation, NonFinite, backward
 from polytask.errors import PolytaskError
 from polytask.training import save_tree
 
@@ -78,7 +78,7 @@ def errors(rank: int) -> dict[str, str]:
         try:
             backward(losses | ({"b": losses["b"] * torch.nan} if rank else {}), case.make(NAMES))
             told[f"{case.name}, NaN on one"] = "no error"
-        except NonFiniteLoss as error:
+        except NonFinite as error:
             told[f"{case.name}, NaN on one"] = str(error)
         assert all(p.grad is None for p in net.parameters())
     net = Network(NAMES)

@@ -46,7 +46,7 @@ def test_loss_without_graph(case: Case) -> None:
 @every
 @pytest.mark.parametrize("nothing", [{}, [], ()])
 def test_no_losses(case: Case, nothing: object) -> None:
-    with pytest.raises(PolytaskError, match="no losses.*no task has a label"):
+    with pytest.raises(PolytaskError, match=r"no losses.*no task has a label"):
         backward(nothing, case.make(NAMES))
 
 

@@ -125,7 +125,7 @@ def test_dwa_formula_from_two_epochs() -> None:
     epochs = [[4.0, 2.0, 1.0], [2.0, 2.0, 3.0], [1.0, 1.0, 1.0]]
     for values in epochs:
         for wobble in (-0.5, 0.5):  # epoch means count, not steps
-            w, losses = from_gradients([1.0], [1.0], [1.0])
+            _, losses = from_gradients([1.0], [1.0], [1.0])
             losses = {n: losses[n] - k - 1 + v + wobble for k, (n, v) in enumerate(zip(names, values, strict=True))}
             told.append(backward(losses, balancer).weights.double())
         balancer.end_epoch()
@@ -206,8 +206,8 @@ def test_random_weights_are_drawn_once_per_step_in_pieces() -> None:
 
 
 def assert_optimal(gramian: Tensor, w: Tensor, tolerance: float = 1e-7, floor: float = 1e-10) -> None:
-    """KKT in terms of the gradients' own lengths: with d = sum w_i g_i, d . g_i >= |d|^2 up to tolerance |d| |g_i| (and a
-    floor relative to the longest gradient's square, for d = 0), with equality where w_i > 0."""
+    """KKT in terms of the gradients' own lengths: with d = sum w_i g_i, d . g_i >= |d|^2 up to tolerance |d| |g_i|
+    (and a floor relative to the longest gradient's square, for d = 0), with equality where w_i > 0."""
     assert (w >= 0).all() and w.sum().item() == pytest.approx(1.0, abs=1e-9)
     length = (w @ gramian @ w).clamp_min(0).sqrt()
     own = gramian.diagonal().clamp_min(0).sqrt()
@@ -267,7 +267,7 @@ def test_mgda_is_optimal_when_scales_are_far_apart(ratio: float) -> None:
 
 
 def test_mgda_of_two_tasks_is_the_closed_form() -> None:
-    """w_1 = clip((g_2 - g_1) . g_2 / |g_1 - g_2|^2) (Sener, Koltun 2018, eq. 4), and a fine grid finds nothing shorter."""
+    """w_1 = clip((g_2 - g_1) . g_2 / |g_1 - g_2|^2) (Sener, Koltun 2018, eq. 4), and no point of a grid is shorter."""
     generator = torch.Generator().manual_seed(0)
     for _ in range(200):
         rows = torch.randn(2, 3, generator=generator, dtype=torch.float64)
@@ -327,7 +327,7 @@ def test_mgda_zero_gradients() -> None:
 
 
 def test_mgda_at_features_bounds_mgda() -> None:
-    """Sener, Koltun 2018, eq. 5: |sum w_i g_i|^2 at the parameters <= |dz/dtheta|^2 |sum w_i dL_i/dz|^2, for all w; so that
+    """Sener, Koltun 2018, eq. 5: |sum w_i g_i|^2 at the parameters <= |dz/dtheta|^2 |sum w_i dL_i/dz|^2 for all w, so
     what the bound's weights reach is between the optimum and the bound."""
     torch.manual_seed(1)
     trunk = torch.nn.Linear(4, 3, bias=False).double()
@@ -478,7 +478,7 @@ def test_graddrop_agreement_passes_whatever_is_drawn(draw: float) -> None:
 
 
 def test_graddrop_at_features_is_marginalised_over_the_batch() -> None:
-    """The sign that is drawn for a feature is that of sum_b sign(z) g, one draw for all samples (Chen et al., sec. 3.1)."""
+    """The sign that is drawn for a feature is that of sum_b sign(z) g, one draw for all samples (Chen et al.)."""
     torch.manual_seed(4)
     z = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
     rows = torch.randn(3, 6, 5, dtype=torch.float64)

@@ -1,8 +1,5 @@
 """The order of samples: a pure function of seed and epoch, resumable anywhere, shared exactly between processes."""
 
-import functools
-import operator
-
 import pytest
 import torch
 
@@ -18,16 +15,20 @@ def seen(batches: Batches) -> list[list[int]]:
     return [batch.inputs.tolist() for batch in batches]
 
 
+def joined(lists: list[list[int]]) -> list[int]:
+    return [each for some in lists for each in some]
+
+
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 40])
 @pytest.mark.parametrize("size", [1, 3, 8, 100])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_every_sample_once(rows: int, size: int, shuffle: bool) -> None:
     batches = Batches(numbered(rows), size, shuffle=shuffle)
     found = seen(batches)
-    assert sorted(functools.reduce(operator.iadd, found, [])) == list(range(rows))
+    assert sorted(joined(found)) == list(range(rows))
     assert len(found) == len(batches) and all(len(each) == size for each in found[:-1])
     if not shuffle:
-        assert functools.reduce(operator.iadd, found, []) == list(range(rows))
+        assert joined(found) == list(range(rows))
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 40])
@@ -44,14 +45,12 @@ def test_drop_last_leaves_full_batches_but_never_nothing(rows: int, size: int) -
 
 def test_epochs_and_seeds_differ_and_repeat() -> None:
     batches = Batches(numbered(50), 10, shuffle=True, seed=3)
-    orders = [tuple(functools.reduce(operator.iadd, seen(batches.at(epoch)), [])) for epoch in range(5)]
+    orders = [tuple(joined(seen(batches.at(epoch)))) for epoch in range(5)]
     assert len(set(orders)) == 5
-    assert orders == [tuple(functools.reduce(operator.iadd, seen(batches.at(epoch)), [])) for epoch in range(5)]
-    assert (
-        tuple(functools.reduce(operator.iadd, seen(Batches(numbered(50), 10, shuffle=True, seed=4)), [])) not in orders
-    )
+    assert orders == [tuple(joined(seen(batches.at(epoch)))) for epoch in range(5)]
+    assert tuple(joined(seen(Batches(numbered(50), 10, shuffle=True, seed=4)))) not in orders
     torch.manual_seed(99)  # nothing of the global generator
-    assert tuple(functools.reduce(operator.iadd, seen(batches.at(0)), [])) == orders[0]
+    assert tuple(joined(seen(batches.at(0)))) == orders[0]
     before = torch.get_rng_state()
     seen(batches)
     assert torch.equal(before, torch.get_rng_state())
@@ -85,7 +84,7 @@ def test_processes_share_every_batch_exactly(world: int, rows: int) -> None:
     assert {len(part) for part in parts} == {len(whole)}
     for number, batch in enumerate(whole):
         shares = [part[number] for part in parts]
-        assert sorted(functools.reduce(operator.iadd, shares, [])) == sorted(batch)
+        assert sorted(joined(shares)) == sorted(batch)
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 

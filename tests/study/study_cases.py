@@ -33,9 +33,16 @@ def problem(rows: int = 90, auxiliary: bool = False) -> Problem:
     ]
     tasks = tuple(task.fitted(splits["train"].targets[task.name]) for task in raw)
     return Problem(
-        name="tiny", tasks=tasks, splits=splits, backbone=MLP(4, widths=(8,)), summary="numbers in, numbers out", source="made here",
-        licence="none", suggested=BUDGET, spec={"name": "tiny", "args": {"rows": rows}},
-    )  # fmt: skip
+        name="tiny",
+        tasks=tasks,
+        splits=splits,
+        backbone=MLP(4, widths=(8,)),
+        summary="numbers in, numbers out",
+        source="made here",
+        licence="none",
+        suggested=BUDGET,
+        spec={"name": "tiny", "args": {"rows": rows}},
+    )
 
 
 class Broken(HardSharing):

@@ -194,7 +194,7 @@ def test_the_test_split_changes_no_choice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seeds", [0, [], [1, 1]])
 def test_seeds_that_cannot_be(tmp_path: Path, seeds: object) -> None:
-    with pytest.raises(PolytaskError, match="at least one seed"):
+    with pytest.raises(PolytaskError, match=r"seed"):
         run(tmp_path, seeds=seeds)
 
 

@@ -17,11 +17,26 @@ def arm(
 ) -> ArmSummary:
     clear = Interval(1.0, 0.5, 1.5, 3)
     return ArmSummary(
-        name=name, baseline=baseline, sharing="HardSharing", balancer="Equal", seeds=(0, 1, 2), failed=(), scores={}, gains={},
-        task_gain={"a": clear, "b": clear, "helper": clear} if tasks is None else tasks, delta_m_metrics=delta, delta_m_tasks=delta,
-        mean_rank=1.0, tasks_better=0, tasks_worse=0, seconds=Interval(2.0, 1.0, 3.0, 3), parameters=50, memory_mib=1.0, chosen=chosen,
+        name=name,
+        baseline=baseline,
+        sharing="HardSharing",
+        balancer="Equal",
+        seeds=(0, 1, 2),
+        failed=(),
+        scores={},
+        gains={},
+        task_gain={"a": clear, "b": clear, "helper": clear} if tasks is None else tasks,
+        delta_m_metrics=delta,
+        delta_m_tasks=delta,
+        mean_rank=1.0,
+        tasks_better=0,
+        tasks_worse=0,
+        seconds=Interval(2.0, 1.0, 3.0, 3),
+        parameters=50,
+        memory_mib=1.0,
+        chosen=chosen,
         validation=None if baseline else 1.0,
-    )  # fmt: skip
+    )
 
 
 ALONE = replace(arm("single-task", None, baseline=True, tasks={}), parameters=100, seconds=Interval(4.0, 3.0, 5.0, 3))
@@ -48,7 +63,7 @@ def test_headline(case: str) -> None:
 
 
 def test_unknown_gain_is_not_called_one_seed() -> None:
-    """Where a baseline scored 0 no relative gain exists: the verdict says that it can't say, not that seeds are missing."""
+    """Where a baseline scored 0 no relative gain exists: the verdict must not say that seeds are missing."""
     told = verdict([ALONE, arm("hard", Interval(math.nan, None, None, 3), chosen=True)], AUXILIARY)
     assert "One seed" not in told[0] and "nan" not in " ".join(told).lower()
     assert "worth it" not in told[0] and "hurt" not in told[0]

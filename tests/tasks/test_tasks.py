@@ -1,4 +1,4 @@
-"""What a task promises: its loss is plain torch's on complete data, missing labels count for nothing, scores are in its unit."""
+"""What a task promises: plain torch's loss on complete data, nothing from missing labels, scores in its unit."""
 
 import math
 

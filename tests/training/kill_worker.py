@@ -82,8 +82,8 @@ def killed_from_outside(case, folder: Path, after: float) -> int:
 
 
 def import_what_training_imports(root: Path) -> None:
-    """Libraries import lazily: one child says what it needed, so that the next ones find it here. (Training itself must not
-    run here: autograd cannot be forked.)"""
+    """Libraries import lazily: one child says what it needed, so that the next ones find it here. (Training itself must
+    not run here: autograd cannot be forked.)"""
     pid = os.fork()
     if pid == 0:
         train(None, root / "first")

@@ -44,9 +44,12 @@ def test_learns_with_every_balancer(case) -> None:
     """On separable data all tasks beat the constant prediction by far."""
     learns, checks = data(256, missing=0.1), data(128, seed=1, missing=0.0)
     _net, fitted = train(
-        balancer(case), net=model(dropout=0.0, widths=(32, 32)), train=learns, validation=checks,
+        balancer(case),
+        net=model(dropout=0.0, widths=(32, 32)),
+        train=learns,
+        validation=checks,
         budget={"epochs": 15, "batch_size": 32, "learning_rate": 0.02},
-    )  # fmt: skip
+    )
     found = fitted.epochs[fitted.best_epoch - 1]["validation"]
     chance = constant_scores(tasks(data()), learns, checks)
     assert found["number"]["mae"] < 0.7 * chance["number"]["mae"]
@@ -93,7 +96,7 @@ def test_pieces_equal_whole_batches(case) -> None:
 
 
 def test_pieces_are_as_many_on_every_process() -> None:
-    """9 rows on two processes are 5 and 4; cut in 4 pieces both must make as many, or the processes wait for each other."""
+    """9 rows on two processes are 5 and 4; both must make as many pieces, or one waits for the other for ever."""
     for batch, accumulate in ((9, 4), (7, 3), (16, 5), (11, 5)):
         made = {len(_pieces(batch, rank, 2, accumulate)) for rank in range(2)}
         assert len(made) == 1, (batch, accumulate)
@@ -152,7 +155,7 @@ def test_nan_loss_names_task_step_and_last_value(tmp_path: Path, bad: float) -> 
         train(net=net, folder=tmp_path / "run", train=learns, tasks=which, budget={"epochs": 4})
     told = str(caught.value)
     assert "'kind'" in told and "'number'" not in told and "'yes'" not in told
-    assert "step 5 (epoch 2)" in told and "one step before 'kind' was" in told
+    assert "step 5 (epoch 2)" in told and "one step before, the loss of 'kind' was" in told
     assert "epochs 1 to 1 are kept" in told and str(tmp_path) in told
     assert torch.isfinite(flat(net.net)).all()  # the weights were not spoilt
     last = float(told.split("'kind' was ")[1].split(";")[0].split(".")[0])
@@ -163,7 +166,7 @@ def test_nan_loss_names_task_step_and_last_value(tmp_path: Path, bad: float) -> 
 
 
 def test_nan_at_the_first_step_says_so() -> None:
-    with pytest.raises(TrainingError, match=r"at step 1 \(epoch 1\); it was the first step"):
+    with pytest.raises(TrainingError, match=r"at step 1 \(epoch 1\); no step came before it"):
         train(net=Breaks(model(), "yes", at=1))
 
 
@@ -341,7 +344,7 @@ def test_schedule_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @every
 def test_mixed_precision(case, precision: str) -> None:
-    """bf16 and fp16 (with a gradient scaler whose first scale may overflow: such steps are left out, never an error)."""
+    """bf16 and fp16 (with a gradient scaler whose first scale may overflow: then the step is left out)."""
     learns = data(256, missing=0.1)
     net, fitted = train(
         balancer(case),
@@ -533,5 +536,7 @@ def test_constant_scores_by_hand() -> None:
 
 def test_directions() -> None:
     assert directions(tasks(data())) == {
-        "number": {"mae": False, "rmse": False}, "kind": {"accuracy": True, "f1": True}, "yes": {"auroc": True, "accuracy": True},
-    }  # fmt: skip
+        "number": {"mae": False, "rmse": False},
+        "kind": {"accuracy": True, "f1": True},
+        "yes": {"auroc": True, "accuracy": True},
+    }

@@ -87,9 +87,12 @@ def test_killed_for_good_with_every_balancer(tmp_path: Path) -> None:
     """kill -9 before a step, inside the writing of a file and at a random moment; then the rest: bit-equal weights, and
     the same epochs told."""
     told = subprocess.run(
-        [sys.executable, kill_worker.__file__, str(tmp_path)], env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+        [sys.executable, kill_worker.__file__, str(tmp_path)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert told.returncode == 0, told.stderr[-3000:]
     lines = [json.loads(line) for line in told.stdout.splitlines() if line.startswith("{")]
     assert [line["case"] for line in lines] == [case.name for case in CASES]
@@ -144,7 +147,7 @@ def test_momentum_and_schedules_resume_too(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("row", [5, 17, 30, 41])
 def test_skipped_steps_resume_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: int) -> None:
-    """A step that was skipped for a NaN in its second piece leaves no trace in random balancers: bit-equal after resume."""
+    """A step that was skipped for its second piece leaves no trace in random balancers: bit-equal after resume."""
     learns = data()
     learns.targets["number"][row] = torch.inf  # one row whose loss is infinite
     options = {"budget": {"non_finite": "skip", "accumulate": 4, "epochs": 2}, "train": learns}
@@ -258,10 +261,18 @@ def test_missing_checkpoint(tmp_path: Path) -> None:
 
 def test_tree_round_trip(tmp_path: Path) -> None:
     tree = {
-        "a": torch.arange(3), "b": [1, 2.5, None, "x", True, {"c": torch.zeros(0, 2)}], "d": {1: torch.ones(()), 2: {}},
-        "nan": float("nan"), "inf": float("-inf"), "half": torch.ones(2, dtype=torch.bfloat16), "bytes": torch.arange(5, dtype=torch.uint8),
-        "tied": (same := torch.ones(2)), "again": same, "view": torch.arange(6.0).reshape(2, 3).T, "big": 2**62,
-    }  # fmt: skip
+        "a": torch.arange(3),
+        "b": [1, 2.5, None, "x", True, {"c": torch.zeros(0, 2)}],
+        "d": {1: torch.ones(()), 2: {}},
+        "nan": float("nan"),
+        "inf": float("-inf"),
+        "half": torch.ones(2, dtype=torch.bfloat16),
+        "bytes": torch.arange(5, dtype=torch.uint8),
+        "tied": (same := torch.ones(2)),
+        "again": same,
+        "view": torch.arange(6.0).reshape(2, 3).T,
+        "big": 2**62,
+    }
     save_tree(tree, tmp_path / "tree")
     found = load_tree(tmp_path / "tree")
     assert found.keys() == tree.keys()

@@ -1,6 +1,6 @@
 """How tasks are weighed: mathematics on tensors, and the one verb `backward` for a training loop."""
 
-from polytask.balancing.backward import Accumulation, Balanced, NonFiniteLoss, backward
+from polytask.balancing.backward import Accumulation, Balanced, NonFinite, backward
 from polytask.balancing.balancer import (
     Balancer,
     GramianBalancer,
@@ -29,7 +29,7 @@ __all__ = [
     "GramianBalancer",
     "JacobianBalancer",
     "LossBalancer",
-    "NonFiniteLoss",
+    "NonFinite",
     "PCGrad",
     "RandomWeights",
     "Static",

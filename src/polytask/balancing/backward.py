@@ -14,18 +14,19 @@ from polytask.errors import PolytaskError
 Losses = Mapping[str, Tensor] | Sequence[Tensor]
 
 
-class NonFiniteLoss(PolytaskError):
-    """A loss is NaN or infinite. Nothing was changed: no gradient, no memory of the balancer.
+class NonFinite(PolytaskError):
+    """A loss or a task's gradient is NaN or infinite. Nothing was changed: no gradient, no memory of the balancer.
 
     Args:
-        values: the losses of the step by task, as they came.
+        what: "loss" or "gradient".
+        values: the losses, or the sums of the gradients, of the step by task, as they came.
     """
 
-    def __init__(self, values: Mapping[str, float]) -> None:
-        self.values = dict(values)
-        self.tasks = [name for name, value in values.items() if not abs(value) < float("inf")]
+    def __init__(self, what: str, values: Mapping[str, float]) -> None:
+        self.what, self.values = what, dict(values)
+        self.tasks = [name for name, value in values.items() if not math.isfinite(value)]
         super().__init__(
-            f"the loss of {' and '.join(f'{name!r}' for name in self.tasks)} is "
+            f"the {what} of {' and '.join(map(repr, self.tasks))} is "
             f"{', '.join(str(self.values[name]) for name in self.tasks)} (all: {self.values}); no gradient was "
             "written; look at the inputs and labels of this batch, lower the learning rate or clip the gradient"
         )
@@ -80,7 +81,7 @@ def backward(
         The losses, the weights and, where it was formed, the Gramian.
 
     Raises:
-        NonFiniteLoss: a loss is NaN or infinite; nothing was changed.
+        NonFinite: a loss, or the gradient of a task, is NaN or infinite; nothing was changed.
         PolytaskError: no losses, a loss that is not a scalar or has no graph, `shared` or `features` that no
             loss reaches.
 
@@ -166,10 +167,10 @@ class Accumulation:
         if self.tasks and tuple(named) != self.tasks:
             raise PolytaskError(f"all pieces of a batch need losses of the tasks {list(self.tasks)}, got {list(named)}")
         gradients.check_same_tasks(tuple(named), next(iter(named.values())).device)
-        stacked = torch.stack([loss.float() for loss in named.values()])
+        stacked = torch.stack([loss.to(torch.promote_types(loss.dtype, torch.float32)) for loss in named.values()])
         values = gradients.mean_over_processes(stacked.detach())
-        if not math.isfinite(values.sum().item()):
-            raise NonFiniteLoss(dict(zip(named, values.tolist(), strict=True)))
+        if not math.isfinite(values.sum(dtype=torch.float64).item()):
+            raise NonFinite("loss", dict(zip(named, values.tolist(), strict=True)))
         self.tasks = tuple(named)
         self._values = values if self._values is None else self._values + values
         if isinstance(self.balancer, LossBalancer) and self._alone:
@@ -198,7 +199,7 @@ class Accumulation:
             if len(self._rows):
                 self._spread(weights.to(self._rows) @ self._mean_rows())
                 self._weigh_own(weights)
-        elif self._overflown():
+        elif not self._finite():
             self._spread(self._rows.sum(0))
             self._write(learned)
             return Balanced(self.tasks, self._values)
@@ -264,6 +265,11 @@ class Accumulation:
         found = gradients.reach(losses, self.features)
         if self.shared is None and not self.features:
             return found.shared, [list(own) for own in found.own]
+        if not all(found.met):
+            raise PolytaskError(
+                "no loss reaches the `features` (or one of them): give the very tensor that the trunk computed in this "
+                "step and the losses were computed from, neither detached nor computed again"
+            )
         chosen = self.features or self.shared or ()
         stray = set(found.shared) - set(chosen)
         if stray:
@@ -289,10 +295,17 @@ class Accumulation:
         self._rows = gradients.mean_over_processes(self._rows)
         return self._rows
 
-    def _overflown(self) -> bool:
-        """Whether scaled gradients overflowed: then they are passed on as they are, unbalanced and unremembered, for
-        the gradient scaler to leave out the step."""
-        return self.scale != 1.0 and not bool(torch.isfinite(gradients.mean_over_processes(self._rows.sum())))
+    def _finite(self) -> bool:
+        """Whether all task gradients are finite; they must be, unless they were scaled.
+
+        Scaled gradients may overflow: then they are passed on as they are, unbalanced and unremembered, for the
+        gradient scaler to leave out the step.
+        """
+        sums = gradients.mean_over_processes(self._rows.sum(1, dtype=torch.float64))
+        finite = math.isfinite(sums.sum().item())
+        if not finite and self.scale == 1.0:
+            raise NonFinite("gradient", dict(zip(self.tasks, sums.tolist(), strict=True)))
+        return finite
 
     def _gramian(self) -> Tensor:
         if self.features:  # every process has samples of its own there: the inner products add up
@@ -336,8 +349,8 @@ class Accumulation:
         mean = gradients.mean_all_over_processes(list(self._found.values()))
         whole = [*zip(self._found, mean, strict=True), *self._shared_gradient.items(), *learned.items()]
         for leaf, gradient in whole:
-            if leaf.grad is None:
-                leaf.grad = gradient.to(leaf.dtype)
+            if leaf.grad is None:  # a copy: autograd may give one tensor to two leaves
+                leaf.grad = torch.empty_like(leaf).copy_(gradient)
             else:
                 leaf.grad.add_(gradient)
 

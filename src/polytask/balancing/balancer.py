@@ -12,6 +12,7 @@ A balancer is a dataclass: its fields are its hyperparameters. One that remember
 its memory moves, saves and loads as PyTorch people expect.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,10 +121,10 @@ class Remembering(nn.Module):
         self._memory = {}
 
     def get_extra_state(self) -> dict[str, Any]:
-        return self._memory
+        return copy.deepcopy(self._memory)
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self._memory = dict(state)
+        self._memory = copy.deepcopy(state)
 
 
 class Randomised(Remembering):
@@ -143,10 +144,10 @@ class Randomised(Remembering):
         return torch.Generator(device).manual_seed(int(seed))
 
     def get_extra_state(self) -> dict[str, Any]:
-        return self._memory | {"generator": self._generator.get_state()}
+        return super().get_extra_state() | {"generator": self._generator.get_state()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self._memory = {name: value for name, value in state.items() if name != "generator"}
+        super().set_extra_state({name: value for name, value in state.items() if name != "generator"})
         self._generator.set_state(state["generator"].cpu())
 
 

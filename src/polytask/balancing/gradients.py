@@ -22,10 +22,12 @@ class Reach:
     Args:
         shared: leaves that at least two losses reach.
         own: for each loss, the leaves that no other loss reaches.
+        met: for each tensor where the walk stopped, whether it came there.
     """
 
     shared: tuple[Tensor, ...]
     own: tuple[tuple[Tensor, ...], ...]
+    met: tuple[bool, ...] = ()
 
 
 def reach(losses: Sequence[Tensor], stop: Sequence[Tensor] = ()) -> Reach:
@@ -44,7 +46,9 @@ def reach(losses: Sequence[Tensor], stop: Sequence[Tensor] = ()) -> Reach:
     >>> found.shared[0] is trunk, found.own[0][0] is head, found.own[1]
     (True, True, ())
     """
-    closed: set[Node] = {tensor.grad_fn for tensor in stop if tensor.grad_fn is not None}
+    doors = [tensor.grad_fn for tensor in stop]
+    closed: set[Node] = {door for door in doors if door is not None}
+    met: set[Node] = set()
     first: dict[Node, int] = {}  # node -> the loss that came first
     shared: dict[Node, Tensor] = {}
     leaves: dict[Node, Tensor] = {}
@@ -53,6 +57,8 @@ def reach(losses: Sequence[Tensor], stop: Sequence[Tensor] = ()) -> Reach:
         while todo:
             node = todo.pop()
             if node is None or node in closed:
+                if node is not None and node in doors:
+                    met.add(node)
                 continue
             leaf = getattr(node, "variable", None)
             if node not in first:
@@ -70,7 +76,7 @@ def reach(losses: Sequence[Tensor], stop: Sequence[Tensor] = ()) -> Reach:
     for node, leaf in leaves.items():
         if node not in shared:
             own[first[node]].append(leaf)
-    return Reach(tuple(shared.values()), tuple(map(tuple, own)))
+    return Reach(tuple(shared.values()), tuple(map(tuple, own)), tuple(door in met for door in doors))
 
 
 def task_gradients(

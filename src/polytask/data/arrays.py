@@ -1,6 +1,7 @@
 """Samples in memory: columns of tensors, gathered a whole batch at a time."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -128,19 +129,18 @@ class TensorData:
     def fingerprint(self) -> str:
         """A checksum of everything in the data set: equal data have equal fingerprints."""
         digest = hashlib.blake2b(digest_size=16)
-        for name, column in {
-            **_columns(self.inputs),
-            **{f"target {k}": v for k, v in self.targets.items()},
-        }.items():
-            digest.update(f"{name} {column.dtype} {list(column.shape)}".encode())
-            digest.update(column.contiguous().numpy().data)
+        digest.update(getattr(self.transform, "__qualname__", "").encode())
+        for kind, columns in (("input", _columns(self.inputs)), ("target", self.targets)):
+            for name, column in columns.items():
+                digest.update(f"{kind} {name!r} {column.dtype} {list(column.shape)}".encode())
+                digest.update(column.contiguous().numpy().data)
         return digest.hexdigest()
 
     def _count(self, name: str, index: Tensor | None) -> int:
         """How many labels a task has in the rows `index`, or in all."""
         labels, rows = self._labels[name], len(self) if index is None else len(index)
         if labels is None:
-            return rows * self.targets[name][0].numel()
+            return rows * math.prod(self.targets[name].shape[1:])
         return int((labels if index is None else labels[index]).sum())
 
 

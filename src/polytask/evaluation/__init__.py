@@ -2,7 +2,7 @@
 
 from polytask.evaluation.conflict import cosines, magnitude_similarity, norms
 from polytask.evaluation.intervals import Interval, interval
-from polytask.evaluation.scores import delta_m_metrics, delta_m_tasks, gain, gains, mean_ranks
+from polytask.evaluation.scores import delta_m_metrics, delta_m_tasks, gain, gains, mean_ranks, task_gain
 
 __all__ = [
     "Interval",
@@ -15,4 +15,5 @@ __all__ = [
     "magnitude_similarity",
     "mean_ranks",
     "norms",
+    "task_gain",
 ]

@@ -33,8 +33,24 @@ def gains(scores: Scores, baseline: Scores, directions: Directions) -> dict[str,
     }
 
 
+def task_gain(found: Mapping[str, float]) -> float:
+    """The mean of one task's gains over its metrics; metrics without a gain (a baseline of 0) are left out.
+
+    >>> task_gain({"auroc": 0.1, "f1": math.nan})
+    0.1
+    """
+    return _mean(list(found.values()))
+
+
+def _mean(values: Sequence[float]) -> float:
+    told = [value for value in values if not math.isnan(value)]
+    return math.fsum(told) / len(told) if told else math.nan
+
+
 def delta_m_metrics(found: Scores) -> float:
     """delta_m as the mean over all metrics: a task counts as often as it has metrics.
+
+    Metrics without a gain (a baseline of 0) are left out, in both definitions.
 
     Args:
         found: gains by task and metric.
@@ -42,8 +58,7 @@ def delta_m_metrics(found: Scores) -> float:
     >>> delta_m_metrics({"depth": {"abs": 0.1, "rel": 0.2}, "classes": {"miou": -0.3}})
     0.0
     """
-    values = [value for metrics in found.values() for value in metrics.values()]
-    return math.fsum(values) / len(values) if values else math.nan
+    return _mean([value for metrics in found.values() for value in metrics.values()])
 
 
 def delta_m_tasks(found: Scores, importance: Mapping[str, float] | None = None) -> float:
@@ -56,10 +71,11 @@ def delta_m_tasks(found: Scores, importance: Mapping[str, float] | None = None) 
     >>> delta_m_tasks({"depth": {"abs": 0.1, "rel": 0.2}, "classes": {"miou": -0.3}})
     -0.075
     """
-    weights = {task: 1.0 if importance is None else importance[task] for task in found}
+    means = {task: task_gain(metrics) for task, metrics in found.items()}
+    told = {task: mean for task, mean in means.items() if not math.isnan(mean)}
+    weights = {task: 1.0 if importance is None else importance[task] for task in told}
     total = math.fsum(weights.values())
-    means = {task: math.fsum(metrics.values()) / len(metrics) for task, metrics in found.items()}
-    return math.fsum(weights[task] * mean for task, mean in means.items()) / total if total else math.nan
+    return math.fsum(weights[task] * mean for task, mean in told.items()) / total if total else math.nan
 
 
 def mean_ranks(arms: Sequence[Scores], directions: Directions) -> list[float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from polytask._plain import plain
 from polytask.evaluation import Interval, delta_m_metrics, delta_m_tasks, gains, interval, mean_ranks
+from polytask.evaluation import task_gain as mean_gain
 from polytask.problems import Problem
 from polytask.study.arms import SINGLE_TASK, Arm
 from polytask.study.summary import ArmSummary, MetricInfo, Summary, TaskInfo
@@ -159,7 +160,11 @@ def _arm(
         found = [
             gains(_metrics_only(one[split], ways), _metrics_only(alone[split], ways), ways) for one, alone in pairs
         ]
-        return [{t: {m: 100 * v for m, v in each.items()} for t, each in one.items()} for one in found]
+        lost = {(t, m) for one in found for t, each in one.items() for m, v in each.items() if math.isnan(v)}
+        return [
+            {t: {m: math.nan if (t, m) in lost else 100 * v for m, v in each.items()} for t, each in one.items()}
+            for one in found
+        ]
 
     def headline(one: Scores) -> Scores:
         return {name: one[name] for name in importance}
@@ -167,7 +172,7 @@ def _arm(
     test, validation = gained("test"), gained("validation")
     scores = [_metrics_only(one["test"], ways) for one in runs.values()]
     task_gain = {
-        task: interval([math.fsum(one[task].values()) / len(one[task]) for one in test], confidence) for task in ways
+        task: interval([mean_gain(one[task]) for one in test], confidence) for task in ways
     } if pairs else {}  # fmt: skip
     counted = [found for task, found in task_gain.items() if task in importance]
     return ArmSummary(

@@ -1,5 +1,6 @@
 """The verdict in plain words: it follows from the intervals and from nothing else."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from polytask.evaluation import Interval
@@ -44,6 +45,8 @@ def _range(found: Interval) -> str:
 
 
 def _headline(name: str, found: Interval, confidence: float) -> str:
+    if math.isnan(found.mean):
+        return f"No figure: a metric of every task could not be computed for {name}, or its single-task score is 0."
     if found.low is None:
         return (
             f"One seed, no evidence either way: trained together ({name}) the tasks scored {_percent(found.mean)} "

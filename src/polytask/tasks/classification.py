@@ -123,7 +123,8 @@ class MultiClass(Task):
         return len(self.classes) if isinstance(self.classes, tuple) else self.classes
 
     def loss_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(prediction, target.long(), reduction="sum", ignore_index=MISSING_CLASS)
+        shown = torch.where(present(target)[:, None], prediction, 0)  # a missing label hides even an infinite logit
+        return F.cross_entropy(shown, target.long(), reduction="sum", ignore_index=MISSING_CLASS)
 
     def metrics(self) -> dict[str, Metric]:
         return {

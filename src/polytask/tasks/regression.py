@@ -46,8 +46,8 @@ class Regression(Task):
 
     def loss_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
         there = present(target)
-        standard = (torch.where(there, target, self.mean) - self.mean) / self.deviation
-        return torch.where(there, (prediction[:, 0] - standard).square(), 0).sum()
+        standard = (target - self.mean) / self.deviation
+        return torch.where(there, prediction[:, 0] - standard, 0).square().sum()
 
     def metrics(self) -> dict[str, Metric]:
         return {"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)}

@@ -52,9 +52,14 @@ class Budget:
     non_finite: Literal["raise", "skip"] = "raise"
 
     def __post_init__(self) -> None:
+        choices = {"non_finite": ("raise", "skip"), "precision": (None, "no", "bf16", "fp16")}
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise PolytaskError(f"{name} can't be {value!r}; {did_you_mean(str(value), map(str, allowed))}")
         at_least = {"epochs": 1, "batch_size": 1, "accumulate": 1, "weight_decay": 0}
         for name, least in at_least.items():
-            if getattr(self, name) < least:
+            if not least <= getattr(self, name) < float("inf"):
                 raise PolytaskError(f"{name} must be at least {least}, got {getattr(self, name)}")
         positive = {"learning_rate": self.learning_rate, "clip": self.clip, "patience": self.patience}
         for name, value in positive.items():

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -21,7 +22,7 @@ from polytask.balancing import (
     Balancer,
     Equal,
     JacobianBalancer,
-    NonFiniteLoss,
+    NonFinite,
     parameter_groups,
     shared_gramian,
 )
@@ -289,7 +290,8 @@ class _Training:
         factor = self.budget.schedule(progress.step / self.total_steps)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        pieces = whole[self.rank :: self.world].chunk(self.budget.accumulate)
+        number = max(1, min(self.budget.accumulate, len(whole) // self.world))  # the same on every process
+        pieces = whole[self.rank :: self.world].tensor_split(number)
         kept = Kept(self.model) if progress.memory == 0 else None
         pending, looked = None, 0.0
         try:
@@ -312,7 +314,7 @@ class _Training:
                 pending.add(found)
             assert pending is not None
             balanced = pending.finish()
-        except NonFiniteLoss as error:
+        except NonFinite as error:
             self._not_finite(error)
             return looked
         self._update()
@@ -366,7 +368,7 @@ class _Training:
         )
         return kept.bytes + size_of(self.model.parameters()) + (1 + rows) * size_of(learned) + size_of(state)
 
-    def _not_finite(self, error: NonFiniteLoss) -> None:
+    def _not_finite(self, error: NonFinite) -> None:
         progress = self.progress
         self.optimizer.zero_grad(set_to_none=True)
         if self.budget.non_finite == "skip":
@@ -374,14 +376,15 @@ class _Training:
             progress.step += 1
             return
         before = dict(zip(self.last.tasks, self.last.losses.tolist(), strict=True)) if self.last else {}
-        told = ", ".join(f"'{name}' was {before[name]:.4g}" for name in error.tasks if name in before)
+        seen = ", ".join(f"{name!r} was {before[name]:.4g}" for name in error.tasks if name in before)
+        told = f"one step before, the loss of {seen}" if seen else "no step came before it in this session"
         kept = (
             f"; epochs 1 to {progress.epoch} are kept in {self.folder.path}" if self.folder and progress.epoch else ""
         )
         raise TrainingError(
-            f"the loss of {' and '.join(repr(name) for name in error.tasks)} became "
+            f"the {error.what} of {' and '.join(repr(name) for name in error.tasks)} became "
             f"{', '.join(str(error.values[name]) for name in error.tasks)} at step {progress.step + 1} (epoch "
-            f"{progress.epoch + 1}); {f'one step before {told}' if told else 'it was the first step'}{kept}. Lower the "
+            f"{progress.epoch + 1}); {told}{kept}. Lower the "
             "learning rate, clip the gradient (clip), look at the data, or skip such steps (non_finite: skip)"
         ) from error
 
@@ -410,7 +413,7 @@ class _Training:
         }
         progress.epochs.append(plain(epoch))
         progress.seen, progress.conflict = {}, None
-        if progress.best is None or score > progress.best:
+        if progress.best is None or score > progress.best or (math.isnan(progress.best) and not math.isnan(score)):
             progress.best, progress.best_epoch = score, progress.epoch
             self.best_weights = {name: each.detach().cpu().clone() for name, each in self.model.state_dict().items()}
             if self.folder is not None and self.accelerator.is_main_process:
@@ -435,6 +438,12 @@ class _Training:
 
     def _load(self, folder: RunFolder) -> None:
         state = folder.load()
+        missing = {"model", "optimizer", "balancer", "scaler", "progress", "random"} - state.keys()
+        if missing:
+            raise PolytaskError(
+                f"{folder.path / 'checkpoint.safetensors'} is not the checkpoint of a training: it lacks "
+                f"{', '.join(sorted(missing))}; delete it to begin this run anew"
+            )
         load_state(self.model, state["model"], folder.path)
         self.optimizer.load_state_dict(state["optimizer"])
         self.balancer.load_state_dict(state["balancer"])

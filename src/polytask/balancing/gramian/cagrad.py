@@ -35,9 +35,9 @@ class CAGrad(GramianBalancer):
     1 + c^2 unless told otherwise: `rescale=True`. The weights sum to more than 1, and are those of a *mean*.
 
     Solved exactly, up to rounding, instead of by a fixed number of SLSQP steps. A task with a zero gradient counts in
-    the mean and takes no part otherwise. If the mean gradient is zero, d = 0. If a convex combination of the
-    gradients is zero (then g_w / |g_w| means nothing), d is the best direction all the same; if several are equally
-    good because none helps every task, it is the one nearest to g0, and harms no task.
+    the mean and takes no part otherwise. If the mean gradient is zero, d = 0. If a convex combination of the unit
+    gradients is zero (shorter than 1e-5: then g_w / |g_w| means nothing), d is the best direction all the same; if
+    several are equally good because none helps every task, it is the one nearest to g0 that harms no task.
 
     Cost: one backward pass per task, and three to six quadratic programs of t variables.
 

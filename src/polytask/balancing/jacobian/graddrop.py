@@ -28,7 +28,8 @@ def graddrop_mask(signed: Tensor, draws: Tensor) -> Tensor:
     """
     size = signed.abs().sum(0)
     purity = (1 + signed.sum(0) / size.clamp_min(torch.finfo(signed.dtype).tiny)) / 2
-    return ((signed > 0) & (purity > draws)) | ((signed < 0) & (purity < draws))
+    up = purity > draws
+    return ((signed > 0) & up) | ((signed < 0) & ~up)
 
 
 @dataclass(eq=False, repr=False)

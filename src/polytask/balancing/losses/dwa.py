@@ -12,13 +12,14 @@ from polytask.errors import PolytaskError
 
 
 def dwa_weights(last: Tensor, before: Tensor, temperature: float = 2.0) -> Tensor:
-    """t softmax(r / T), r_i = L_i(last epoch) / L_i(the epoch before).
+    """t softmax(r / T), r_i = L_i(last epoch) / L_i(the epoch before); r_i = 1 where that one was 0.
 
     >>> import torch
     >>> dwa_weights(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 2.0]))  # the first falls more slowly: weighs more
     tensor([1.1244, 0.8756])
     """
-    return len(last) * torch.softmax(last / before / temperature, 0)
+    ratios = torch.where(before == 0, 1.0, last / before)
+    return len(last) * torch.softmax(ratios / temperature, 0)
 
 
 @dataclass(eq=False, repr=False)

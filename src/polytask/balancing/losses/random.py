@@ -29,14 +29,10 @@ class RandomWeights(Randomised, LossBalancer):
     linear: ClassVar[bool] = True
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._drawn: Tensor | None = None  # for the step under way
-
     def total(self, losses: Tensor, tasks: Sequence[str] = ()) -> Tensor:
-        if self._drawn is None or len(self._drawn) != len(losses):
-            self._drawn = torch.randn(len(losses), generator=self._generator)
-        return (losses * len(losses) * torch.softmax(self._drawn.to(losses), 0)).sum()
+        drawn = torch.randn(len(losses), generator=self._generator.clone_state()).to(losses)
+        return (losses * len(losses) * torch.softmax(drawn, 0)).sum()
 
     def observe(self, step: Step) -> None:
-        self._drawn = None
+        """The step is over: the next one draws new weights."""
+        torch.randn(len(step.tasks), generator=self._generator)
