@@ -1,17 +1,17 @@
 """What the weights cost once the Gramian is there: time and distance from the optimum, ours and TorchJD's in turns.
 
-    python benchmarks/solvers.py [--tasks 2 5 10 20 40 100] [--kinds typical conflict] [--rounds 9] [--methods MGDA ...]
+    python benchmarks/solvers.py [--tasks 2 5 10 20 40 100] [--kinds typical conflict] [--rounds 9]
 
 One thread, CPU. Every round runs every method of a size once, ours and theirs one after the other, in alternating
-order; times are medians over rounds and Gramians, "faster" is the median of the rounds' ratios. The gap is relative, and
-0 at the solution:
+order; times are medians over rounds, "faster" is the median of the rounds' ratios. The gap is 0 at the solution; the
+largest of the rounds is shown:
 
 MGDA               (|d|^2 - min_i g_i . d) / |d|^2
 CAGrad             (dual value - worst gain) / (|g0| max |g_i|)
 NashMTL, FairGrad  max_i |w_i^(1/alpha) (G w)_i - 1|
 UPGrad, DualProj   the largest conflict, max_i -cos(g_i, d)
 IMTLG, ConFIG      spread of the projections on the unit gradients, relative to their mean
-AlignedMTL         |aligned gradients' Gramian / s^2 - I|, largest entry
+AlignedMTL         distance of d / |d| to that from a singular value decomposition of the gradients
 PCGrad, GradVac    - (random; they are algorithms, not problems)
 
 TorchJD's CAGrad, NashMTL, UPGrad and DualProj need solvers of their own (`pip install "torchjd[full]"`); what cannot be
@@ -25,6 +25,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -38,9 +39,6 @@ from polytask.balancing.gramian.gradvac import GradVac
 from polytask.balancing.gramian.imtl_g import IMTLG
 from polytask.balancing.gramian.nash import NashMTL
 from polytask.balancing.gramian.upgrad import DualProj, UPGrad
-
-Weigh = Callable[[Tensor, Tensor], Tensor]
-"""Weights, or the step itself, from a Gramian [t, t] and the gradients [t, p] it was made from."""
 
 
 def typical(size: int, generator: torch.Generator) -> Tensor:
@@ -152,29 +150,30 @@ def timed(do: Callable[[], Tensor]) -> tuple[float, Tensor]:
 
 
 def compete(contest: Contest, size: int, kind: str, rounds: int, peers: object | None) -> dict[str, float]:
-    """Medians over rounds: ms and gap of ours and theirs, and the ratio of the times."""
+    """Over rounds: medians of milliseconds and of the ratio of the times, and the largest gaps."""
     ours = contest.ours()
     theirs = None if peers is None else contest.theirs(peers, size)
-    found: dict[str, list[float]] = {"ours": [], "theirs": [], "ratio": [], "our gap": [], "their gap": []}
-    gapless = contest.gap or (lambda rows, w: math.nan)
+    milliseconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+    gaps: dict[str, list[float]] = {"ours": [], "theirs": []}
     for number in range(rounds + 1):
         rows = KINDS[kind](size, torch.Generator().manual_seed(number))
         gramian = rows @ rows.T
         gramian = (gramian + gramian.T) / 2
-        runs: dict[str, Callable[[], Tensor]] = {"ours": lambda g=gramian: ours.weights(g)}
+        runs: dict[str, Callable[[], Tensor]] = {"ours": partial(ours.weights, gramian)}
         if theirs is not None:
-            runs["theirs"] = lambda x=rows if contest.on_vectors else gramian: theirs(x)
-        taken = {name: timed(run) for name, run in (list(runs.items())[:: -1 if number % 2 else 1])}
-        if number == 0:  # warm up
-            continue
-        for name, (milliseconds, result) in taken.items():
-            found[name].append(milliseconds)
-            found[f"{name.replace('s', '') if name == 'theirs' else 'our'} gap"].append(gapless(rows, result))
-        if theirs is not None:
-            found["ratio"].append(taken["theirs"][0] / taken["ours"][0])
+            runs["theirs"] = partial(theirs, rows if contest.on_vectors else gramian)
+        for name in list(runs)[:: -1 if number % 2 else 1]:
+            taken, result = timed(runs[name])
+            if number > 0:  # the first one warms up
+                milliseconds[name].append(taken)
+                gaps[name].append(contest.gap(rows, result) if contest.gap else math.nan)
+    ratios = [b / a for a, b in zip(milliseconds["ours"], milliseconds["theirs"], strict=False)]
     return {
-        name: (max if "gap" in name else statistics.median)(values) if values else math.nan
-        for name, values in found.items()
+        "ours": statistics.median(milliseconds["ours"]),
+        "theirs": statistics.median(milliseconds["theirs"]) if ratios else math.nan,
+        "ratio": statistics.median(ratios) if ratios else math.nan,
+        "our gap": max(gaps["ours"]),
+        "their gap": max(gaps["theirs"]) if ratios else math.nan,
     }
 
 

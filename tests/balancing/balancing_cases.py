@@ -10,15 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask import balancing
-from polytask.balancing import Balancer, LossBalancer, Step
-
-
-@dataclass(frozen=True)
-class Geometric(LossBalancer):
-    """A loss balancer whose weights depend on the losses of the step: (prod L_i)^(1/t). Only for tests."""
-
-    def total(self, losses: Tensor, tasks: Sequence[str] = ()) -> Tensor:
-        return losses.log().mean().exp()
+from polytask.balancing import Balancer, Step
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class Case:
 def _uncertainty(names: Sequence[str]) -> Balancer:
     balancer = balancing.Uncertainty(list(names), regression=list(names)[:1])
     with torch.no_grad():
-        for name, s in zip(balancer.names, balancer.log_variances, strict=True):
+        for name, s in zip(balancer.names, balancer.numbers, strict=True):
             s.fill_((ord(name[0]) % 5) * 0.7 - 1.0)
     return balancer
 
@@ -62,6 +54,22 @@ def _dwa(names: Sequence[str]) -> Balancer:
     return balancer
 
 
+def _imtl_l(names: Sequence[str]) -> Balancer:
+    balancer = balancing.IMTLL(list(names))
+    with torch.no_grad():
+        for name, s in zip(balancer.names, balancer.numbers, strict=True):
+            s.fill_((ord(name[0]) % 5) * 0.4 - 0.8)
+    return balancer
+
+
+def _seen(balancer: Balancer, names: Sequence[str]) -> Balancer:
+    """With some steps behind it, in which every task's loss varied in its own way."""
+    for step in range(5):
+        values = [1.0 + (ord(name[0]) % 5) * 0.3 + 0.2 * ((step * (ord(name[0]) % 4 + 1)) % 3) for name in names]
+        balancer.observe(Step(tuple(names), torch.tensor(values)))
+    return balancer
+
+
 CASES = [
     Case("Equal", lambda names: balancing.Equal(), equal_like=True),
     Case("Static", lambda names: balancing.Static({names[0]: 0.3}), equal_like=True),
@@ -69,7 +77,15 @@ CASES = [
     Case("DWA", lambda names: balancing.DWA(), equal_like=True),
     Case("DWA after two epochs", _dwa, equal_like=True),
     Case("RandomWeights", lambda names: balancing.RandomWeights(seed=3), draws_per_task=True, equal_like=True),
-    Case("Geometric", lambda names: Geometric(), equal_like=True),
+    Case("GeometricMean", lambda names: balancing.GeometricMean(), equal_like=True),
+    Case("LogSum", lambda names: balancing.LogSum(), equal_like=True),
+    Case("IMTLL", _imtl_l, equal_like=True),
+    Case("STCH", lambda names: balancing.STCH(0.7, {names[0]: 0.5}, {names[0]: 0.1}), equal_like=True),
+    Case("WorstCase", lambda names: balancing.WorstCase(), equal_like=True),
+    Case("ExponentiatedGradient", lambda names: _seen(balancing.ExponentiatedGradient(0.3), names), equal_like=True),
+    Case("CoV", lambda names: _seen(balancing.CoV(), names), equal_like=True),
+    Case("CoV at the start", lambda names: balancing.CoV(), equal_like=True),
+    Case("SLAW", lambda names: _seen(balancing.SLAW(0.9), names), equal_like=True),
     Case("MGDA", lambda names: balancing.MGDA()),
     Case("PCGrad", lambda names: balancing.PCGrad(seed=3), draws_per_task=True),
     Case("GradDrop", lambda names: balancing.GradDrop(seed=3), whole_tasks=False),

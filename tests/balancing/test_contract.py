@@ -324,7 +324,7 @@ def test_own_gradient_is_a_tensor_of_its_own(case: Case, pieces: int) -> None:
     before = [each.grad.clone() for each in (p, q, r)]
     nn.utils.clip_grad_norm_([p, q, r], 1e-3)  # in place
     for each, old in zip((p, q, r), before, strict=True):
-        torch.testing.assert_close(each.grad / each.grad.norm(), old / old.norm())
+        torch.testing.assert_close(each.grad * old.norm(), old * each.grad.norm())
     length = torch.cat([each.grad for each in (p, q, r)]).norm()
     torch.testing.assert_close(length, torch.tensor(1e-3), rtol=1e-3, atol=0)
     step()  # and can be added to

@@ -177,7 +177,7 @@ def test_uncertainty_of_other_tasks() -> None:
     assert no_gradient(net)
     with pytest.raises(PolytaskError, match=r"made for the tasks \['x'\], not for \['y'\]"):
         balancing.Uncertainty(["x"]).bind([Binary("x"), Regression("y")])
-    with pytest.raises(PolytaskError, match=r"'dept' is not one of the tasks; did you mean 'depth'"):
+    with pytest.raises(PolytaskError, match="task 'dept', which does not exist; did you mean 'depth'"):
         balancing.Uncertainty(["depth"], regression=["dept"])
 
 

@@ -15,6 +15,7 @@ from polytask.balancing.jacobian.graddrop import graddrop_mask
 from polytask.balancing.losses.dwa import dwa_weights
 from polytask.balancing.losses.uncertainty import uncertainty_total
 from polytask.balancing.solvers import min_norm_point
+from polytask.errors import PolytaskError
 from polytask.tasks import Binary, MultiClass, MultiLabel, Regression
 
 
@@ -61,8 +62,8 @@ def test_uncertainty_is_stationary_at_its_closed_form(loss: float) -> None:
 def test_uncertainty_total_and_weights_by_hand() -> None:
     balancer = Uncertainty(["a", "b"], regression=["b"])
     with torch.no_grad():
-        balancer.log_variances[0].fill_(math.log(4.0))
-        balancer.log_variances[1].fill_(math.log(0.25))
+        balancer.numbers[0].fill_(math.log(4.0))
+        balancer.numbers[1].fill_(math.log(0.25))
     w, losses = from_gradients([1.0, 0.0], [0.0, 1.0])  # values 1 and 2
     told = backward(losses, balancer)
     # L_a / 4 + log 4 / 2 + 4 L_b / 2 - log 4 / 2
@@ -70,8 +71,8 @@ def test_uncertainty_total_and_weights_by_hand() -> None:
     assert told.weights.tolist() == pytest.approx([0.25, 2.0])
     assert w.grad.tolist() == pytest.approx([0.25, 2.0])
     # d/ds: -L_a / 4 + 1/2 and -2 L_b + 1/2
-    assert balancer.log_variances[0].grad.item() == pytest.approx(0.25)
-    assert balancer.log_variances[1].grad.item() == pytest.approx(-3.5)
+    assert balancer.numbers[0].grad.item() == pytest.approx(0.25)
+    assert balancer.numbers[1].grad.item() == pytest.approx(-3.5)
 
 
 def test_uncertainty_total_may_be_negative_and_s_is_not_clamped() -> None:
@@ -82,7 +83,7 @@ def test_uncertainty_total_may_be_negative_and_s_is_not_clamped() -> None:
         backward({"a": (w + 1e-6).sum()}, balancer)
         optimizer.step()
         optimizer.zero_grad()
-    s = balancer.log_variances[0].item()
+    s = balancer.numbers[0].item()
     assert s == pytest.approx(math.log(2e-6), abs=1e-2)
     assert balancer.total(torch.tensor([1e-6]), ["a"]).item() < -5
 
@@ -100,7 +101,7 @@ def test_uncertainty_learns_only_of_tasks_that_are_there() -> None:
     balancer = Uncertainty(["a", "b"])
     w = torch.zeros(1, requires_grad=True)
     backward({"b": (w + 1.0).sum()}, balancer)
-    absent, there = (p.grad for p in balancer.log_variances)
+    absent, there = (p.grad for p in balancer.numbers)
     assert absent is None or absent.item() == 0.0
     assert there.item() == pytest.approx(-0.5)
 
@@ -111,7 +112,7 @@ def test_double_losses_keep_their_precision() -> None:
     value = 1.0 + 1e-10
     w = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     told = backward({"a": (w + value).sum()}, balancer)
-    assert balancer.log_variances[0].grad.item() - (0.5 - value) == pytest.approx(0.0, abs=1e-14)
+    assert balancer.numbers[0].grad.item() - (0.5 - value) == pytest.approx(0.0, abs=1e-14)
     assert told.losses.item() == value
 
 
@@ -535,3 +536,76 @@ def test_learned_parameters_have_their_own_group() -> None:
             assert group["weight_decay"] == 0.0 and group["lr"] > 0
     groups = balancing.parameter_groups(Uncertainty(["a", "b"], learning_rate=0.02))
     assert len(groups) == 1 and len(groups[0]["params"]) == 2 and groups[0]["lr"] == 0.02
+
+
+# Totals that weigh losses by themselves: values by hand
+
+
+def derivative(balancer: balancing.LossBalancer, losses: Tensor, names: tuple[str, ...] = ("a", "b")) -> Tensor:
+    losses = losses.clone().requires_grad_()
+    (found,) = torch.autograd.grad(balancer.total(losses, names), losses)
+    return found
+
+
+def test_geometric_mean_and_log_sum_do_not_care_for_units() -> None:
+    losses = torch.tensor([1.0, 4.0], dtype=torch.float64)
+    assert balancing.GeometricMean().total(losses).item() == pytest.approx(2.0)
+    torch.testing.assert_close(derivative(balancing.GeometricMean(), losses), 2.0 / (2 * losses))
+    torch.testing.assert_close(derivative(balancing.LogSum(), losses), 1 / losses)
+    for method in (balancing.GeometricMean(), balancing.LogSum()):
+        one, other = derivative(method, losses), derivative(method, losses * torch.tensor([1000.0, 1.0]))
+        weighted, rescaled = one * losses, other * losses * torch.tensor([1000.0, 1.0])
+        torch.testing.assert_close(weighted / weighted.sum(), rescaled / rescaled.sum())
+        assert torch.isfinite(derivative(method, torch.tensor([0.0, 1.0], dtype=torch.float64))).all()
+        with pytest.raises(PolytaskError, match=r"must not be negative, got \{'a': -1.0"):
+            method.total(torch.tensor([-1.0, 1.0]), ("a", "b"))
+
+
+def test_imtl_l_is_at_rest_where_weighted_losses_are_one() -> None:
+    balancer = balancing.IMTLL(["a"])
+    with torch.no_grad():
+        balancer.numbers[0].fill_(-math.log(5.0))
+    balancer.total(torch.tensor([5.0]), ["a"]).backward()
+    assert balancer.numbers[0].grad.item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_smooth_tchebycheff_lies_between_the_maximum_and_mu_log_t_above_it() -> None:
+    losses = torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64)
+    for mu in (10.0, 1.0, 0.01):
+        total = balancing.STCH(mu).total(losses, ("a", "b", "c")).item()
+        assert total + 1e-12 >= 3.0 and total <= 3.0 + mu * math.log(3) + 1e-12
+    shifted = balancing.STCH(1.0, {"b": 0.5}, {"c": 2.0}).total(losses, ("a", "b", "c")).item()
+    assert shifted == pytest.approx(math.log(math.exp(1.0) + math.exp(1.5) + math.exp(0.0)))
+    torch.testing.assert_close(derivative(balancing.WorstCase(), losses, ()), torch.tensor([0.0, 1.0, 0.0]).double())
+
+
+def test_exponentiated_gradient_multiplies_weights() -> None:
+    balancer, weights = balancing.ExponentiatedGradient(rate=0.5), torch.full((2,), 0.5, dtype=torch.float64)
+    for values in ([1.0, 2.0], [0.5, 3.0]):
+        balancer.observe(balancing.Step(("a", "b"), torch.tensor(values)))
+        weights = weights * torch.exp(0.5 * torch.tensor(values, dtype=torch.float64))
+        weights = weights / weights.sum()
+    torch.testing.assert_close(derivative(balancer, torch.ones(2, dtype=torch.float64)), 2 * weights)
+
+
+def test_cov_follows_the_spread_of_the_loss_ratios() -> None:
+    balancer, seen = balancing.CoV(), {"a": [4.0, 2.0, 3.0, 1.0], "b": [1.0, 1.1, 0.9, 1.0]}
+    for a, b in zip(*seen.values(), strict=True):
+        balancer.observe(balancing.Step(("a", "b"), torch.tensor([a, b], dtype=torch.float64)))
+    spread = []
+    for values in seen.values():
+        ratios = torch.tensor([values[k] / (sum(values[:k]) / k) for k in range(1, len(values))])
+        spread.append(ratios.std(correction=0) / ratios.mean())
+    expected = 2 * torch.stack(spread).double() / sum(spread)
+    torch.testing.assert_close(derivative(balancer, torch.ones(2, dtype=torch.float64)), expected, rtol=1e-6, atol=0)
+
+
+def test_slaw_weighs_by_the_inverse_running_deviation() -> None:
+    balancer, values, beta = balancing.SLAW(beta=0.8), [[1.0, 10.0], [2.0, 30.0], [0.5, 20.0]], 0.8
+    losses = torch.tensor(values, dtype=torch.float64)
+    mean, squares = losses[0], losses[0].square()
+    for row in losses:
+        balancer.observe(balancing.Step(("a", "b"), row))
+        mean, squares = beta * mean + (1 - beta) * row, beta * squares + (1 - beta) * row.square()
+    inverse = 1 / (squares - mean.square()).sqrt()
+    torch.testing.assert_close(derivative(balancer, torch.ones(2, dtype=torch.float64)), 2 * inverse / inverse.sum())

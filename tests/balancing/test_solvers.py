@@ -94,7 +94,7 @@ def test_gradients_that_are_not_finite_are_named(bad: float) -> None:
     rows[2, 0] = bad
     with pytest.raises(PolytaskError, match=r"rows \[2\]"):
         cosines(gram(rows))
-    with pytest.raises(PolytaskError, match="not|NaN"):
+    with pytest.raises(PolytaskError, match="are NaN"):
         min_norm_point(gram(rows))
 
 
@@ -147,7 +147,7 @@ def hull_gap(gramian: Tensor, w: Tensor) -> float:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
-    ("kind", "allowed"),
+    "kind,allowed",
     [(kind, 1e-5 if kind in ("conflict", "nearly a simplex", "scales") else 1e-6) for kind in REGULAR],
 )
 def test_min_norm_point_is_optimal(kind: str, size: int, allowed: float) -> None:
@@ -176,10 +176,11 @@ def test_min_norm_point_of_degenerate_gramians(kind: str, size: int) -> None:
 def test_min_norm_point_agrees_with_slsqp(size: int) -> None:
     for kind in ("agreeing", "typical", "two camps"):
         g = gram(family(kind, size))
+        a = g.numpy()
         slow = minimize(
-            lambda w, g=g.numpy(): w @ g @ w,
+            lambda w, a=a: w @ a @ w,
             np.full(size, 1 / size),
-            jac=lambda w, g=g.numpy(): 2 * g @ w,
+            jac=lambda w, a=a: 2 * a @ w,
             bounds=[(0, 1)] * size,
             constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
             method="SLSQP",
@@ -222,10 +223,11 @@ def test_nash_at_strong_conflict_and_at_lengths_far_apart(size: int) -> None:
 @pytest.mark.parametrize("size", SMALL)
 def test_nash_agrees_with_a_general_solver(size: int) -> None:
     g = gram(family("two camps", size))
+    a = g.numpy()
     slow = minimize(
-        lambda z, g=g.numpy(): np.exp(z) @ g @ np.exp(z) / 2 - z.sum(),
+        lambda z: np.exp(z) @ a @ np.exp(z) / 2 - z.sum(),
         np.zeros(size),
-        jac=lambda z, g=g.numpy(): np.exp(z) * (g @ np.exp(z)) - 1,
+        jac=lambda z: np.exp(z) * (a @ np.exp(z)) - 1,
         method="BFGS",
         options={"gtol": 1e-10},
     )

@@ -12,12 +12,51 @@ from polytask.balancing.balancer import (
 from polytask.balancing.gradients import shared_gramian
 from polytask.balancing.gramian import MGDA, PCGrad
 from polytask.balancing.jacobian import GradDrop
-from polytask.balancing.losses import DWA, Equal, RandomWeights, Static, Uncertainty
+from polytask.balancing.losses import (
+    DWA,
+    IMTLL,
+    SLAW,
+    STCH,
+    CoV,
+    Equal,
+    ExponentiatedGradient,
+    GeometricMean,
+    LogSum,
+    RandomWeights,
+    Static,
+    Uncertainty,
+    WorstCase,
+)
 
-METHODS = (Equal, Static, Uncertainty, DWA, RandomWeights, MGDA, PCGrad, GradDrop)
+METHODS = (
+    Equal,
+    Static,
+    Uncertainty,
+    DWA,
+    RandomWeights,
+    GeometricMean,
+    LogSum,
+    IMTLL,
+    STCH,
+    WorstCase,
+    ExponentiatedGradient,
+    CoV,
+    SLAW,
+    MGDA,
+    PCGrad,
+    GradDrop,
+)
 """Every balancing method, in the order in which lists show them."""
 
 __all__ = [
+    "WorstCase",
+    "STCH",
+    "SLAW",
+    "LogSum",
+    "IMTLL",
+    "GeometricMean",
+    "ExponentiatedGradient",
+    "CoV",
     "DWA",
     "METHODS",
     "MGDA",

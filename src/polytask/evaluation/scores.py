@@ -62,7 +62,7 @@ def delta_m_metrics(found: Scores) -> float:
 
 
 def delta_m_tasks(found: Scores, importance: Mapping[str, float] | None = None) -> float:
-    """delta_m as the mean over tasks of the mean over the task's metrics (Maninis et al. 2019, eq. 4).
+    """delta_m as the mean over tasks of the mean over the task's metrics (Maninis, Radosavovic, Kokkinos 2019).
 
     Args:
         found: gains by task and metric.

@@ -44,10 +44,10 @@ def aligned_weights(gramian: Tensor, scale: Callable[[Tensor], Tensor] = torch.m
 class AlignedMTL(GramianBalancer):
     r"""The principal components of the task gradients are made equally long; the step is the sum of what results.
 
-    The aligned gradients are the rows of B J, B = s V diag(1 / sigma) V', with the Gramian G = V diag(sigma^2) V':
-    the nearest matrix to J with condition number 1 (Senushkin, Patakin, Kuznetsov, Konushin 2023, "Independent
-    Component Alignment for Multi-Task Learning", Algorithm 1). For independent gradients the aligned ones are
-    orthogonal and of length s, and no task is harmed.
+    The aligned gradients are the rows of B J, B = s V diag(1 / sigma) V', with the Gramian G = V diag(sigma^2) V': the
+    nearest matrix to J with condition number 1 (Senushkin, Patakin, Kuznetsov, Konushin 2023, "Independent Component
+    Alignment for Multi-Task Learning", Algorithm 1). For independent gradients the aligned ones are orthogonal and of
+    length s, so the step conflicts with none of *them*; it may with a task's own gradient.
 
     Convention: the *sum* over tasks, as the authors' code and LibMTL; TorchJD takes the mean. The paper's task weights
     are all 1. The other scales are of the authors' code.

@@ -27,8 +27,8 @@ class FairGrad(GramianBalancer):
     d = sum_i w_i g_i with w > 0 and G w = w^(-1/alpha) element by element (Ban, Ji 2024, "Fair Resource Allocation in
     Multi-Task Learning", eq. 4). alpha -> 0 is the sum of the losses, 1 the Nash bargaining solution (`NashMTL`), 2
     minimal potential delay, infinity max-min fairness. Every g_i . d = w_i^(-1/alpha) > 0: no task is harmed. For
-    alpha != 1 the length of the step depends on the scale of the gradients by a power: c g gives c^((alpha -
-    1)/(alpha + 1)) d.
+    alpha != 1 the length of the step depends on the scale of the gradients by a power: s g gives
+    s^((1 - alpha)/(1 + alpha)) d.
 
     Solved exactly by Newton's method, relative to each task's own scale, where the authors' code takes some steps of a
     nonlinear least squares solver. A task with a zero gradient gets weight 0. Gradients that cancel exactly: as in

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from polytask.balancing.balancer import GramianBalancer, Randomised, Step
+from polytask.balancing.solvers import finite
 from polytask.errors import PolytaskError
 
 NEAREST = 1.0 - 1e-6
@@ -31,7 +32,7 @@ def gradvac_weights(gramian: Tensor, targets: Tensor, orders: Tensor, beta: floa
     (tensor([1.6000, 1.6000]), tensor([[ 0.0000, -0.3000],
             [-0.3000,  0.0000]], dtype=torch.float64))
     """
-    g = gramian.detach().to("cpu", torch.float64)
+    g = finite(gramian)
     scale = g.diagonal().max().clamp_min(torch.finfo(g.dtype).tiny)
     g = g / scale
     lengths = g.diagonal().sqrt()
@@ -99,6 +100,7 @@ class GradVac(Randomised, GramianBalancer):
 
     def weights(self, gramian: Tensor, step: Step | None = None) -> Tensor:
         names = tuple(map(str, range(len(gramian)))) if step is None else step.tasks
+        finite(gramian)  # before anything is drawn
         orders = torch.rand(gramian.shape, generator=self._generator).argsort(1)
         weights, targets = gradvac_weights(gramian, self.targets(names), orders, self.beta)
         self._pending = names, targets

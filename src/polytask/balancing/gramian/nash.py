@@ -62,7 +62,7 @@ class NashMTL(GramianBalancer):
 
     def weights(self, gramian: Tensor, step: Step | None = None) -> Tensor:
         weights = nash_weights(gramian)
-        g = gramian.to(weights)
+        g = gramian.detach().to(weights)
         if self.proportional:
             largest = g.diagonal().max().clamp_min(1e-300 if g.dtype.itemsize == 8 else 1e-38)
             weights = weights * ((g / largest).norm() * largest).sqrt()

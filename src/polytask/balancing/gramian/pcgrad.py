@@ -13,7 +13,7 @@ def pcgrad_weights(gramian: Tensor, orders: Tensor) -> Tensor:
 
     Every g_i meets the others in the order of row i of `orders` and loses its part along each *original* g_j that
     it conflicts with at that moment: g_i -= (g_i . g_j) / |g_j|^2 g_j if g_i . g_j < 0. All of it happens in the
-    coefficients c of g_i = sum_k c_ik g_k, where g_i . g_j = (c G)_ij.
+    inner products with the original gradients, for all i side by side: a projection adds a multiple of row j of G.
 
     Args:
         gramian: [t, t].
@@ -24,19 +24,15 @@ def pcgrad_weights(gramian: Tensor, orders: Tensor) -> Tensor:
     >>> pcgrad_weights(gramian, torch.tensor([[0, 1], [0, 1]]))  # g_0 + g_1/4 and g_1 + g_0
     tensor([2.0000, 1.2500])
     """
-    size = len(gramian)
-    rows = torch.arange(size, device=gramian.device)
-    squares = gramian.diagonal()
-    coefficients = torch.eye(size, dtype=gramian.dtype, device=gramian.device)
+    rows = torch.arange(len(gramian), device=gramian.device)
+    inverse = torch.where(gramian.diagonal() > 0, 1 / gramian.diagonal(), 0)
+    inner = gramian.clone()  # g_i . g_j of the projected g_i and the original g_j
+    weights = torch.ones_like(gramian[0])
     for other in orders.T:
-        along = (coefficients * gramian[other]).sum(1)
-        removed = torch.where(
-            (along < 0) & (other != rows),
-            along / squares[other].clamp_min(torch.finfo(gramian.dtype).tiny),
-            0,
-        )
-        coefficients[rows, other] -= removed
-    return coefficients.sum(0)
+        removed = inner[rows, other].clamp_max_(0).mul_(inverse[other]).mul_(other != rows)
+        weights.index_add_(0, other, removed, alpha=-1)
+        inner.addcmul_(removed[:, None], gramian[other], value=-1)
+    return weights
 
 
 @dataclass(eq=False, repr=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polytask._text import did_you_mean
+from polytask.balancing._by_name import check_names
 from polytask.balancing.balancer import JacobianBalancer, Randomised, Step
 from polytask.errors import PolytaskError
 from polytask.tasks import Task
@@ -64,12 +64,7 @@ class GradDrop(Randomised, JacobianBalancer):
             raise PolytaskError(f"the leak of GradDrop must be between 0 (drop) and 1 (never drop), got {bad}")
 
     def bind(self, tasks: Sequence[Task]) -> None:
-        names = [task.name for task in tasks]
-        for name in self.leak if isinstance(self.leak, Mapping) else ():
-            if name not in names:
-                raise PolytaskError(
-                    f"there is a leak for task '{name}', which does not exist; {did_you_mean(name, names)}"
-                )
+        check_names("leak", self.leak if isinstance(self.leak, Mapping) else (), [task.name for task in tasks])
 
     def direction(self, jacobian: Tensor, step: Step | None = None) -> Tensor:
         signed = jacobian

@@ -3,6 +3,23 @@
 from polytask.balancing.losses.dwa import DWA
 from polytask.balancing.losses.equal import Equal, Static
 from polytask.balancing.losses.random import RandomWeights
+from polytask.balancing.losses.running import SLAW, CoV
+from polytask.balancing.losses.scale_free import IMTLL, GeometricMean, LogSum
 from polytask.balancing.losses.uncertainty import Uncertainty
+from polytask.balancing.losses.worst_case import STCH, ExponentiatedGradient, WorstCase
 
-__all__ = ["DWA", "Equal", "RandomWeights", "Static", "Uncertainty"]
+__all__ = [
+    "DWA",
+    "IMTLL",
+    "SLAW",
+    "STCH",
+    "CoV",
+    "Equal",
+    "ExponentiatedGradient",
+    "GeometricMean",
+    "LogSum",
+    "RandomWeights",
+    "Static",
+    "Uncertainty",
+    "WorstCase",
+]

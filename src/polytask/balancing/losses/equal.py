@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from polytask._text import did_you_mean
+from polytask.balancing._by_name import by_name, check_names
 from polytask.balancing.balancer import LossBalancer
 from polytask.errors import PolytaskError
 from polytask.tasks import Task
@@ -56,14 +56,7 @@ class Static(LossBalancer):
             raise PolytaskError(f"static weights must be numbers of at least 0, got {bad}")
 
     def bind(self, tasks: Sequence[Task]) -> None:
-        names = [task.name for task in tasks]
-        for name in self.weights:
-            if name not in names:
-                raise PolytaskError(
-                    f"there is a static weight for task '{name}', which does not exist; {did_you_mean(name, names)}"
-                )
+        check_names("static weight", self.weights, [task.name for task in tasks])
 
     def total(self, losses: Tensor, tasks: Sequence[str] = ()) -> Tensor:
-        if len(tasks) != len(losses):
-            raise PolytaskError(f"Static weighs by name: give the names of all {len(losses)} tasks, got {list(tasks)}")
-        return (losses * losses.new_tensor([self.weights.get(name, 1.0) for name in tasks])).sum()
+        return (losses * by_name(self.weights, 1.0, losses, tasks)).sum()

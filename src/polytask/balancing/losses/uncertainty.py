@@ -1,15 +1,14 @@
 """Homoscedastic uncertainty weighting (Kendall, Gal, Cipolla 2018)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from polytask._text import did_you_mean
-from polytask.balancing.balancer import LossBalancer, Remembering
-from polytask.errors import PolytaskError
+from polytask.balancing._by_name import LearnedPerTask, check_names
+from polytask.balancing.balancer import LossBalancer
 from polytask.tasks import Task
 
 
@@ -24,7 +23,7 @@ def uncertainty_total(losses: Tensor, log_variances: Tensor, scales: Tensor) -> 
 
 
 @dataclass(eq=False, repr=False)
-class Uncertainty(Remembering, LossBalancer):
+class Uncertainty(LearnedPerTask, LossBalancer):
     r"""Every task's noise sigma_i is learned, and its loss weighed by how certain it is.
 
     total = sum_i exp(-s_i) L_i + s_i / 2 for classification, exp(-s_i) L_i / 2 + s_i / 2 for regression,
@@ -48,46 +47,20 @@ class Uncertainty(Remembering, LossBalancer):
     """
 
     linear: ClassVar[bool] = True
-    tasks: Collection[str] = ()
-    regression: Collection[str] = ()
+    tasks: Sequence[str] = ()
+    regression: Sequence[str] = ()
     learning_rate: float = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.regression:
-            if name not in self.tasks:
-                raise PolytaskError(
-                    f"regression task '{name}' is not one of the tasks; {did_you_mean(name, self.tasks)}"
-                )
-        self._learn({name: 0.5 if name in self.regression else 1.0 for name in self.tasks})
-
-    def _learn(self, scales: Mapping[str, float]) -> None:
-        self.names = tuple(scales)
-        self.scales = dict(scales)
-        self.log_variances = nn.ParameterList(nn.Parameter(torch.zeros(())) for _ in scales)
+        check_names("regression", self.regression, self.tasks)
+        self.scales = {name: 0.5 if name in self.regression else 1.0 for name in self.tasks}
 
     def bind(self, tasks: Sequence[Task]) -> None:
         if not self.names:
-            self._learn({task.name: task.likelihood_scale for task in tasks})
-        missing = [task.name for task in tasks if task.name not in self.names]
-        if missing:
-            raise PolytaskError(f"this Uncertainty was made for the tasks {list(self.names)}, not for {missing}")
+            self.scales = {task.name: task.likelihood_scale for task in tasks}
+        super().bind(tasks)
 
     def total(self, losses: Tensor, tasks: Sequence[str] = ()) -> Tensor:
-        unknown = [name for name in tasks if name not in self.scales]
-        if unknown or len(tasks) != len(losses):
-            raise PolytaskError(
-                f"Uncertainty learns a number per task and needs their names: it was made for {list(self.names)}, "
-                f"got losses of {list(tasks)}; make it with Uncertainty(['name', ...]) and give its parameters to the "
-                "optimizer (balancing.parameter_groups)"
-            )
-        learned = torch.stack([self.log_variances[self.names.index(name)] for name in tasks])
-        scales = losses.new_tensor([self.scales[name] for name in tasks])
-        return uncertainty_total(losses, learned.to(losses), scales)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"names": list(self.names)}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        if tuple(state["names"]) != self.names:
-            raise PolytaskError(f"the saved Uncertainty is of tasks {state['names']}, this one of {list(self.names)}")
+        log_variances = self.learned(losses, tasks)
+        return uncertainty_total(losses, log_variances, losses.new_tensor([self.scales[name] for name in tasks]))

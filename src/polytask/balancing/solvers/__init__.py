@@ -11,7 +11,7 @@ from polytask.balancing.solvers.fair import fair_weights
 from polytask.balancing.solvers.min_norm import min_norm_point
 from polytask.balancing.solvers.nonnegative import nonnegative_minimum
 from polytask.balancing.solvers.projections import equal_projections
-from polytask.balancing.solvers.scaling import Cosines, cosines
+from polytask.balancing.solvers.scaling import Cosines, cosines, finite
 
 __all__ = [
     "Cosines",
@@ -19,6 +19,7 @@ __all__ = [
     "cosines",
     "equal_projections",
     "fair_weights",
+    "finite",
     "min_norm_point",
     "nonnegative_minimum",
     "project_on_dual_cone",

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from polytask.balancing.solvers.scaling import Cosines
+from polytask.balancing.solvers.scaling import Cosines, positive_definite
 
 LARGEST = 1e5
 """How far a weight may exceed that of a task alone before the gradients count as cancelling out."""
@@ -38,8 +38,7 @@ def fair_weights(unit: Cosines, alpha: float = 1.0) -> Tensor:
         return unit.lengths
     y = _newton(unit.matrix, unit.lengths, alpha)
     if y is None:
-        ridged = unit.matrix.clone()
-        ridged.diagonal().add_(max(LARGEST ** -(1.0 + 1.0 / alpha), unit.ridge))
+        ridged = positive_definite(unit.matrix, max(LARGEST ** -(1.0 + 1.0 / alpha), unit.ridge))
         y = _newton(ridged, unit.lengths, alpha, torch.inf)
         assert y is not None
     return y * unit.lengths ** (-2.0 * alpha / (1.0 + alpha))

@@ -1,10 +1,12 @@
 """The shortest vector in the convex hull of the task gradients."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from polytask.balancing.solvers.nonnegative import nonnegative_minimum, solve_free
-from polytask.balancing.solvers.scaling import cosines
+from polytask.balancing.solvers.scaling import cosines, finite, positive_definite
 
 
 @torch.no_grad()
@@ -32,21 +34,19 @@ def min_norm_point(gramian: Tensor) -> Tensor:
     >>> min_norm_point(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))  # opposite gradients
     tensor([0.5000, 0.5000])
     """
+    if len(gramian) == 2:
+        return _of_two(finite(gramian)).to(gramian)
     unit = cosines(gramian)
     if not bool(unit.there.all()):
         nothing = ~unit.there
         return (nothing.double() / nothing.sum()).to(gramian)
     if len(gramian) == 1:
         return torch.ones_like(gramian[0])
-    if len(gramian) == 2:
-        a, b = unit.lengths.tolist()
-        return _of_two(a, b, unit.matrix[0, 1].item()).to(gramian)
     short = unit.lengths.min() / unit.lengths
     matrix = torch.addr(unit.matrix, short, short)
     scale = matrix.diagonal().rsqrt()
     matrix = matrix * scale * scale[:, None]
-    ridged = matrix.clone()
-    ridged.diagonal().add_(unit.ridge)
+    ridged = positive_definite(matrix, unit.ridge)
     scale = scale * short
     u, free = nonnegative_minimum(ridged, -scale[None], torch.ones(1, len(scale), dtype=torch.bool))
     finer = u + solve_free(ridged, u @ matrix - scale, free)  # takes back what the ridge did, if all stay on their side
@@ -56,11 +56,15 @@ def min_norm_point(gramian: Tensor) -> Tensor:
     return (w / w.sum()).to(gramian)
 
 
-def _of_two(a: float, b: float, cosine: float) -> Tensor:
-    """The closed form for gradients of lengths a and b (Sener, Koltun 2018, eq. 4)."""
-    if a > b:
-        return _of_two(b, a, cosine).flip(0)
-    ratio = a / b
-    apart = (ratio - 1.0) ** 2 + 2.0 * ratio * (1.0 - cosine)  # |g_a - g_b|^2 / b^2
+def _of_two(gramian: Tensor) -> Tensor:
+    """The closed form (Sener, Koltun 2018, eq. 4), in units of the longer gradient."""
+    (first, inner), (_, second) = gramian.tolist()
+    if first > second:
+        return _of_two(gramian.flip(0, 1)).flip(0)
+    if first <= second * 1e-40:
+        return torch.tensor([1.0, 0.0] if second > 0 else [0.5, 0.5], dtype=torch.float64)
+    ratio = math.sqrt(first / second)
+    cosine = max(-1.0, min(1.0, inner / math.sqrt(first) / math.sqrt(second)))
+    apart = (ratio - 1.0) ** 2 + 2.0 * ratio * (1.0 - cosine)  # |g_1 - g_2|^2 / |g_2|^2
     share = 0.5 if apart < 1e-30 else max(ratio * (ratio - cosine) / apart, 0.0)
     return torch.tensor([1.0 - share, share], dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ class Cosines:
         matrix: [k, k] cosines of the tasks whose gradient is not zero; float64, symmetric, ones on the diagonal.
         lengths: [k] of their gradients.
         there: [t] which tasks these are.
-        ridge: what makes `matrix + ridge * I` positive definite to the eyes of a Cholesky factorisation.
+        ridge: the rounding of the cosines: 1e-12 for a float64 Gramian, t eps for narrower types.
         like: the Gramian it was made from.
     """
 
@@ -27,12 +28,10 @@ class Cosines:
     ridge: float
     like: Tensor
 
-    @property
+    @cached_property
     def ridged(self) -> Tensor:
-        """`matrix + ridge * I`."""
-        ridged = self.matrix.clone()
-        ridged.diagonal().add_(self.ridge)
-        return ridged
+        """`matrix + ridge * I`, with a larger ridge where that is not positive definite."""
+        return positive_definite(self.matrix, self.ridge)
 
     def spread(self, weights: Tensor, elsewhere: float = 0.0) -> Tensor:
         """Weights [k] as weights [t] of the dtype and device of the Gramian; `elsewhere` for zero gradients."""
@@ -43,12 +42,36 @@ class Cosines:
         return weights.to(self.like)
 
 
+def positive_definite(matrix: Tensor, ridge: float) -> Tensor:
+    """matrix + ridge * I, positive definite to the eyes of a Cholesky factorisation: if not, with ten times the ridge.
+
+    >>> import torch
+    >>> positive_definite(torch.ones(2, 2, dtype=torch.float64), 1.0)
+    tensor([[2., 1.],
+            [1., 2.]], dtype=torch.float64)
+    """
+    ridged = matrix.clone()
+    ridged.diagonal().add_(ridge)
+    return positive_definite(matrix, ridge * 10) if int(torch.linalg.cholesky_ex(ridged).info) else ridged
+
+
+def finite(gramian: Tensor) -> Tensor:
+    """The Gramian in float64 on the CPU, or an error that says which gradients are NaN or infinite."""
+    g = gramian.detach().to("cpu", torch.float64)
+    squares = g.diagonal()
+    if not math.isfinite(squares.sum().item()) and not bool((right := squares.isfinite()).all()):
+        raise PolytaskError(
+            f"the gradients of the tasks at rows {(~right).nonzero()[:, 0].tolist()} of the Gramian are NaN or "
+            "infinite; look at the losses and labels of this batch, lower the learning rate or clip the gradients"
+        )
+    return g
+
+
 @torch.no_grad()
 def cosines(gramian: Tensor) -> Cosines:
     r"""Scale a Gramian to a unit diagonal: C_ij = G_ij / (|g_i| |g_j|), |g_i| = sqrt(G_ii).
 
-    A task counts as zero if its gradient is 1e-20 times the longest one or shorter. The ridge starts at the rounding
-    of the Gramian (1e-12 for float64, t eps for narrower types) and grows only where that is not enough.
+    A task counts as zero if its gradient is 1e-20 times the longest one or shorter.
 
     Args:
         gramian: [t, t], positive semidefinite up to rounding.
@@ -62,25 +85,14 @@ def cosines(gramian: Tensor) -> Cosines:
     (tensor([[1.0000, 0.5000],
             [0.5000, 1.0000]], dtype=torch.float64), tensor([2., 1.], dtype=torch.float64), [True, True, False])
     """
-    g = gramian.detach().to("cpu", torch.float64)
+    g = finite(gramian)
     squares = g.diagonal()
-    finite = squares.isfinite()
-    if not math.isfinite(squares.sum().item()) and not bool(finite.all()):
-        raise PolytaskError(
-            f"the gradients of the tasks at rows {(~finite).nonzero()[:, 0].tolist()} of the Gramian are NaN or "
-            "infinite; look at the losses and labels of this batch, lower the learning rate or clip the gradients"
-        )
     there = squares > squares.max() * 1e-40
     if not bool(there.all()):
         g = g[there][:, there]
     lengths = g.diagonal().sqrt()
     matrix = g / lengths / lengths[:, None]
-    matrix = (matrix + matrix.T) / 2
+    matrix = matrix.add(matrix.T).mul_(0.5)
     matrix.diagonal().fill_(1.0)
-    ridge = max(1e-12, len(squares) * torch.finfo(gramian.dtype).eps)
-    if gramian.dtype == torch.float64:
-        ridge = 1e-12
-    found = Cosines(matrix, lengths, there, ridge, gramian)
-    while int(torch.linalg.cholesky_ex(found.ridged).info):
-        found = Cosines(matrix, lengths, there, found.ridge * 10, gramian)
-    return found
+    rounding = torch.finfo(gramian.dtype).eps * len(there)
+    return Cosines(matrix, lengths, there, rounding if rounding > 1e-9 else 1e-12, gramian)
