@@ -647,3 +647,20 @@ def test_pcgrad_agrees_with_torchjd_for_two_tasks() -> None:
     for seed in range(10):
         g = gram(family("two camps", 2, seed))
         torch.testing.assert_close(PCGrad().weights(g), theirs(g))
+
+
+# Found by fuzzing
+
+
+def test_a_float32_gramian_that_is_not_quite_positive_semidefinite_has_finite_answers() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        rows = torch.randn(6, 2, generator=generator)
+        g = rows @ rows.T + 1e-6 * torch.randn(6, 6, generator=generator)
+        for weights in (nash_weights(g), fairgrad_weights(g, 2.0), fairgrad_weights(g, 5.0)):
+            assert torch.isfinite(weights).all()
+
+
+def test_aligned_mtl_with_lengths_more_than_1e16_apart() -> None:
+    rows = torch.tensor([[1e12, 0.0, 1e11], [0.0, 1e-6, 1e-7], [1e3, -1e3, 1e2]], dtype=torch.float64)
+    assert torch.isfinite(aligned_weights(rows @ rows.T)).all()

@@ -10,7 +10,19 @@ from polytask.balancing.balancer import (
     parameter_groups,
 )
 from polytask.balancing.gradients import shared_gramian
-from polytask.balancing.gramian import MGDA, PCGrad
+from polytask.balancing.gramian import (
+    IMTLG,
+    MGDA,
+    AlignedMTL,
+    CAGrad,
+    ConFIG,
+    DualProj,
+    FairGrad,
+    GradVac,
+    NashMTL,
+    PCGrad,
+    UPGrad,
+)
 from polytask.balancing.jacobian import GradDrop
 from polytask.balancing.losses import (
     DWA,
@@ -44,11 +56,29 @@ METHODS = (
     SLAW,
     MGDA,
     PCGrad,
+    GradVac,
+    CAGrad,
+    IMTLG,
+    ConFIG,
+    NashMTL,
+    FairGrad,
+    AlignedMTL,
+    UPGrad,
+    DualProj,
     GradDrop,
 )
 """Every balancing method, in the order in which lists show them."""
 
 __all__ = [
+    "IMTLG",
+    "AlignedMTL",
+    "CAGrad",
+    "ConFIG",
+    "DualProj",
+    "FairGrad",
+    "GradVac",
+    "NashMTL",
+    "UPGrad",
     "WorstCase",
     "STCH",
     "SLAW",

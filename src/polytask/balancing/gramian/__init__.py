@@ -1,6 +1,26 @@
 """Gradient balancers that need no more than the Gramian of the task gradients."""
 
+from polytask.balancing.gramian.aligned import AlignedMTL
+from polytask.balancing.gramian.cagrad import CAGrad
+from polytask.balancing.gramian.config import ConFIG
+from polytask.balancing.gramian.fairgrad import FairGrad
+from polytask.balancing.gramian.gradvac import GradVac
+from polytask.balancing.gramian.imtl_g import IMTLG
 from polytask.balancing.gramian.mgda import MGDA
+from polytask.balancing.gramian.nash import NashMTL
 from polytask.balancing.gramian.pcgrad import PCGrad
+from polytask.balancing.gramian.upgrad import DualProj, UPGrad
 
-__all__ = ["MGDA", "PCGrad"]
+__all__ = [
+    "IMTLG",
+    "MGDA",
+    "AlignedMTL",
+    "CAGrad",
+    "ConFIG",
+    "DualProj",
+    "FairGrad",
+    "GradVac",
+    "NashMTL",
+    "PCGrad",
+    "UPGrad",
+]

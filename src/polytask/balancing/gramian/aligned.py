@@ -37,6 +37,8 @@ def aligned_weights(gramian: Tensor, scale: Callable[[Tensor], Tensor] = torch.m
     largest = unit.lengths.max()
     root = vectors[:, kept] * values[kept].sqrt() * (unit.lengths / largest)[:, None]  # G = largest^2 root root'
     v, sigma, _ = torch.linalg.svd(root, full_matrices=False)
+    found = sigma > 1e-14 * sigma[0]  # below, it is rounding
+    v, sigma = v[:, found], sigma[found]
     return unit.spread(v @ (v.sum(0) / sigma) * scale(sigma))
 
 
@@ -52,10 +54,10 @@ class AlignedMTL(GramianBalancer):
     Convention: the *sum* over tasks, as the authors' code and LibMTL; TorchJD takes the mean. The paper's task weights
     are all 1. The other scales are of the authors' code.
 
-    Dependent gradients: only components with sigma > 0 count, as in the paper. Which ones do is decided on the
-    cosines (eigenvalue above 1e-11 t), so that a short gradient is not taken for a dependent one; sigma comes from a
-    singular value decomposition of a square root of G, which keeps half of the digits at lengths 1e8 apart. A zero
-    gradient gets weight 0.
+    Dependent gradients: only components with sigma > 0 count, as in the paper. Which ones do is decided on the cosines
+    (eigenvalue above 1e-11 t), so that a short gradient is not taken for a dependent one; sigma comes from a singular
+    value decomposition of a square root of G, which keeps half of the digits at lengths 1e8 apart and loses a
+    component 1e14 times shorter than the longest. A zero gradient gets weight 0.
 
     Cost: one backward pass per task, an eigenvalue and a singular value decomposition of t x t.
 

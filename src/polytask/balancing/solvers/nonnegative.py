@@ -33,6 +33,8 @@ def nonnegative_minimum(matrix: Tensor, linear: Tensor, free: Tensor | None = No
             [1., 0.]], dtype=torch.float64)
     """
     free = linear < 0 if free is None else free
+    if len(linear) == 1:
+        return _one_row(matrix, linear, free)
     found, support = torch.zeros_like(linear), free
     rows = torch.arange(len(linear))
     q = linear
@@ -57,6 +59,20 @@ def nonnegative_minimum(matrix: Tensor, linear: Tensor, free: Tensor | None = No
     return found.clamp_min_(0.0), support
 
 
+def _one_row(matrix: Tensor, q: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for one q: a shorter way, as for few tasks it is calls that cost."""
+    size = q.abs().max()
+    for _ in range(ROUNDS):
+        x = solve_free(matrix, q, free)
+        wrong = torch.where(free, x, torch.addmm(q, x, matrix)) >= torch.maximum(x.abs().max(), size) * -1e-12
+        wrong.logical_not_()  # so that NaN is wrong too
+        if not bool(wrong.any()):
+            return x.clamp_min_(0.0), free
+        free = free ^ wrong
+    x = _interior_point(matrix, q)
+    return x, x > 1e-9 * x.max()
+
+
 def solve_free(matrix: Tensor, q: Tensor, free: Tensor) -> Tensor:
     """x with x_F = -C_FF^-1 q_F and zeros elsewhere, for every row.
 
@@ -64,7 +80,12 @@ def solve_free(matrix: Tensor, q: Tensor, free: Tensor) -> Tensor:
     the front and cut off at the largest block, as factorising is what costs.
     """
     rows, size = q.shape
-    if rows == 1 or size <= 16:
+    if rows == 1:
+        kept = free[0].to(q.dtype)
+        block = (matrix * kept).mul_(kept[:, None])
+        block.diagonal().add_(1.0 - kept)
+        return torch.cholesky_solve((q * -kept).T, torch.linalg.cholesky_ex(block).L).T
+    if size <= 16:
         kept = free.to(q.dtype)
         block = matrix * kept[:, :, None] * kept[:, None, :]
         block.diagonal(dim1=1, dim2=2).add_(1.0 - kept)
