@@ -158,7 +158,7 @@ def test_pieces_with_different_tasks(case: Case) -> None:
 
 @every
 def test_finish_before_add(case: Case) -> None:
-    with pytest.raises(PolytaskError, match=r"call add\(losses\) first"):
+    with pytest.raises(PolytaskError, match=r"0 of 2 pieces were added: call add\(losses\)"):
         Accumulation(case.make(NAMES), 2).finish()
 
 

@@ -88,7 +88,7 @@ out: there
     run("compare", "--config", file, "--seeds", "0", "4")
     assert len(asked) == 3
     assert asked[0] == asked[1] == asked[2]
-    assert asked[0]["budget"]["args"]["batch_size"] == 128, "what is not given is what the problem suggests"
+    assert asked[0]["budget"]["args"]["batch_size"] == 64, "what is not given is what the problem suggests"
     assert asked[0]["budget"]["args"]["precision"] == "no"
     assert asked[0]["arms"][3]["balancer"]["args"]["learning_rate"] == 0.02
     run("compare", "--config", file, "--seeds", "1", "--budget.epochs", "3")
@@ -100,7 +100,7 @@ def _asked(args: tuple, more: dict) -> dict:
     problem, arms, seeds, budget, folder = args
     return {
         "problem": dict(problem.spec),
-        "arms": [arm.describe() for arm in arms],
+        "arms": [arm.described for arm in arms],
         "seeds": seeds,
         "budget": plain(budget),
         "folder": folder,

@@ -10,6 +10,7 @@ import torch
 from study_cases import BROKEN, BUDGET, problem
 
 from polytask import balancing
+from polytask.data import TensorData
 from polytask.errors import PolytaskError
 from polytask.study import SINGLE_TASK, Arm, Job, compare
 from polytask.study.compare import workers
@@ -217,3 +218,33 @@ def test_jobs_times_threads_never_exceed_the_cores(
 def test_jobs_that_cannot_be() -> None:
     with pytest.raises(PolytaskError, match="jobs must be at least 1"):
         workers(0)
+
+
+def test_networks_of_a_function_without_a_name_are_told_apart() -> None:
+    from dataclasses import replace
+
+    from polytask.sharing import MLP
+
+    posed = problem()
+    width = posed.splits["train"].inputs.shape[1]
+    ways = [lambda: MLP(width, (4,))(), lambda: MLP(width, (8,))()]
+    narrow, wide = (Job(replace(posed, backbone=way), Arm(), 0, Budget()) for way in ways)
+    before = torch.get_rng_state()
+    assert narrow.key != wide.key
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_task_with_few_labels_takes_as_many_steps_alone_as_together(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    posed = problem()
+    task = posed.tasks[0]
+    splits = dict(posed.splits)
+    targets = dict(splits["train"].targets)
+    target = targets[task.name].clone()
+    target[len(target) // 4 :] = -100 if not target.is_floating_point() else float("nan")
+    splits["train"] = TensorData(splits["train"].inputs, targets | {task.name: target})
+    done = compare(
+        replace(posed, splits=splits), seeds=1, budget={"epochs": 2, "batch_size": 8}, folder=tmp_path, jobs=1
+    )
+    assert len({record["steps"] for record in done.records}) == 1

@@ -113,5 +113,8 @@ def test_failures_and_nothing_to_say() -> None:
 
 
 def test_costs_are_told() -> None:
-    told = " ".join(verdict([ALONE, arm("hard", Interval(3.0, 1.0, 5.0, 3), chosen=True)], AUXILIARY))
-    assert "0.50 times the parameters" in told and "0.50 times the training time" in told
+    joint = arm("hard", Interval(3.0, 1.0, 5.0, 3), chosen=True)
+    told = " ".join(verdict([ALONE, joint], AUXILIARY))
+    assert "0.50 times the parameters." in told and "training time" not in told, "2 s against 4 s tell little"
+    slow = [replace(each, seconds=replace(each.seconds, mean=10 * each.seconds.mean)) for each in (ALONE, joint)]
+    assert "0.50 times the parameters and 0.50 times the training time" in " ".join(verdict(slow, AUXILIARY))

@@ -492,18 +492,13 @@ def test_probing_does_not_change_the_training() -> None:
 # --- evaluation -------------------------------------------------------------------------------------------------------
 
 
-def test_evaluation_is_pooled_over_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_is_pooled_over_the_split() -> None:
     """Root mean squared error and AUROC of all rows, not means over batches; the mode of the model is restored."""
-    from polytask.training import evaluate as room
-
     net, which, checks = model(), tasks(data()), data(50, seed=3)
     net.train()
     whole = evaluate(net, which, checks)
     assert net.training
-    import importlib
-
-    monkeypatch.setattr(importlib.import_module("polytask.training.evaluate"), "EVALUATION_BATCH", 7)
-    cut = evaluate(net, which, checks)
+    cut = evaluate(net, which, checks, batch_size=7)
     net.eval()
     with torch.no_grad():
         found = net(checks.inputs)
@@ -516,7 +511,6 @@ def test_evaluation_is_pooled_over_the_split(monkeypatch: pytest.MonkeyPatch) ->
         assert whole[task]["loss"] == pytest.approx(
             next(t for t in which if t.name == task).loss(found[task], checks.targets[task]).item(), rel=1e-5
         )
-    assert room is evaluate
     net.eval()
     evaluate(net, which, checks)
     assert not net.training

@@ -1,5 +1,6 @@
 """`fit` on two processes gives what one process gives."""
 
+import json
 import os
 import socket
 import subprocess
@@ -75,3 +76,13 @@ def test_processes_agree_to_the_last_bit(ranks: list[dict[str, dict]], name: str
 def test_a_finished_run_is_loaded_on_both(ranks: list[dict[str, dict]], name: str) -> None:
     for rank in ranks:
         assert torch.equal(rank[name]["again"], rank[name]["weights"])
+
+
+def test_the_command_line_under_a_launcher(tmp_path: Path) -> None:
+    """`torchrun -m polytask train`, with the default tracker, leaves one whole run."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "polytask"]
+    words += ["train", "digits(n_train=200)", "--budget.epochs", "2", "--out", str(tmp_path / "run")]
+    done = subprocess.run(words, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr[-2000:]
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["status"] == "finished" and len(record["epochs"]) == 2

@@ -23,6 +23,8 @@ class LearnedPerTask(Remembering):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.tasks, str):
+            raise PolytaskError(f"give a list of task names, [{self.tasks!r}], not one string")
         self._learn(self.tasks)
 
     def _learn(self, names: Sequence[str]) -> None:
@@ -49,9 +51,10 @@ class LearnedPerTask(Remembering):
         return torch.stack([self.numbers[self.names.index(name)] for name in tasks]).to(losses)
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"names": list(self.names)}
+        return super().get_extra_state() | {"names": list(self.names)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
+        super().set_extra_state(state)
         if tuple(state["names"]) != self.names:
             method = type(self).__name__
             raise PolytaskError(f"the saved {method} is of tasks {state['names']}, this one of {list(self.names)}")

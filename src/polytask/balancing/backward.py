@@ -153,6 +153,7 @@ class Accumulation:
         self.weighted_heads = weighted_heads
         self.scale = scale
         self.tasks: tuple[str, ...] = ()
+        self._added, self._finished = 0, False
         self._values: Tensor | None = None  # [t], of all pieces so far
         self._weights: Tensor | None = None  # [t], of a loss balancer
         self._rows = torch.zeros(0)  # [t, p] gradients of the leaves in _columns (or of the features)
@@ -165,13 +166,19 @@ class Accumulation:
         """One micro-batch: a scalar for every task that has labels in the whole batch."""
         named = _named(losses)
         if self.tasks and tuple(named) != self.tasks:
-            raise PolytaskError(f"all pieces of a batch need losses of the tasks {list(self.tasks)}, got {list(named)}")
+            raise PolytaskError(
+                f"all pieces of a batch need losses of the tasks {list(self.tasks)}, got {list(named)}; where a piece "
+                "has no label of a task, give 0 times the sum of its prediction"
+            )
+        if self._added == self.pieces:
+            raise PolytaskError(f"all {self.pieces} pieces were added already; make a new Accumulation for every step")
         gradients.check_same_tasks(tuple(named), next(iter(named.values())).device)
         stacked = torch.stack([loss.to(torch.promote_types(loss.dtype, torch.float32)) for loss in named.values()])
         values = gradients.mean_over_processes(stacked.detach())
         if not math.isfinite(values.sum(dtype=torch.float64).item()):
             raise NonFinite("loss", dict(zip(named, values.tolist(), strict=True)))
         self.tasks = tuple(named)
+        self._added += 1
         self._values = values if self._values is None else self._values + values
         if isinstance(self.balancer, LossBalancer) and self._alone:
             self._weights = self._backward(self.balancer, stacked)
@@ -187,8 +194,11 @@ class Accumulation:
 
     def finish(self) -> Balanced:
         """Balance what was added, and write the gradients."""
-        if self._values is None:
-            raise PolytaskError("there is nothing to balance yet: call add(losses) first")
+        if self._added < self.pieces or self._values is None:
+            raise PolytaskError(f"{self._added} of {self.pieces} pieces were added: call add(losses) for each of them")
+        if self._finished:
+            raise PolytaskError("this step is finished; make a new Accumulation for every step")
+        self._finished = True
         step = Step(self.tasks, self._values, self._activations())
         gramian, weights = None, None
         learned: dict[Tensor, Tensor] = {}

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from polytask.errors import PolytaskError
 from polytask.tasks import Task
 
 
@@ -121,10 +122,14 @@ class Remembering(nn.Module):
         self._memory = {}
 
     def get_extra_state(self) -> dict[str, Any]:
-        return copy.deepcopy(self._memory)
+        return {"balancer": type(self).__name__, "memory": copy.deepcopy(self._memory)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self._memory = copy.deepcopy(state)
+        if state.get("balancer") != type(self).__name__:
+            raise PolytaskError(
+                f"the saved state is of {state.get('balancer')}, this balancer is {type(self).__name__}"
+            )
+        self._memory = copy.deepcopy(state["memory"])
 
 
 class Randomised(Remembering):
@@ -147,7 +152,7 @@ class Randomised(Remembering):
         return super().get_extra_state() | {"generator": self._generator.get_state()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        super().set_extra_state({name: value for name, value in state.items() if name != "generator"})
+        super().set_extra_state(state)
         self._generator.set_state(state["generator"].cpu())
 
 

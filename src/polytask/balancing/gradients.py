@@ -124,6 +124,7 @@ def gramian(rows: Tensor, block: int = 1 << 15) -> Tensor:
             [2., 1.]], dtype=torch.float64)
     """
     rows = rows.flatten(1)
+    rows = rows.cpu() if rows.device.type == "mps" else rows  # which has no float64
     total = rows.new_zeros(len(rows), len(rows), dtype=torch.float64)
     for part in rows.split(block, dim=1):
         wide = part.double()

@@ -44,6 +44,7 @@ def compare(
     data_root: Path | None = None,
     balancers: tuple[Balancer, ...] = BALANCERS,
     sharing: tuple[Architecture, ...] = (HARD,),
+    at_features: bool = False,
     backbone: Trunk = OWN,
     seeds: int | list[int] = 3,
     budget: Settings = {},  # noqa: B006 (read only)
@@ -64,10 +65,11 @@ def compare(
         data_root: the folder of data sets on disk
         balancers: balancing methods, as in PCGrad "Uncertainty(learning_rate=0.02)"
         sharing: architectures, as in HardSharing "HardSharing(shared_stages=1)"
+        at_features: balance gradients at the shared features (as the papers of GradDrop and MGDA-UB do)
         backbone: another trunk than the problem's own, as in "SmallCNN(widths=(32, 64))"
         seeds: how many, or which ones
         budget: of every network; what is not given is what the problem suggests
-        out: the folder of the study; results/<problem> if not given
+        out: the folder of the study; results/<problem>, for a table results/<table>-<targets>, if not given
         jobs: networks trained at the same time; one per core if not given
         backend: of joblib, as in loky, dask, ray
         confidence: of the intervals
@@ -75,10 +77,11 @@ def compare(
     numbers = list(range(seeds)) if isinstance(seeds, int) else seeds
     posed = _posed(problem, target, schema, data_root, backbone)
     spent = _budget(posed, budget)
-    folder = out or Path("results") / posed.name
-    arms = [Arm(each.make, balancer) for each in sharing for balancer in balancers]
+    tasks = [task.name for task in posed.tasks] if problem.is_table else []
+    folder = out or Path("results") / _slug(" ".join([posed.name, *tasks]))
+    arms = [Arm(each.make, balancer, at_features) for each in sharing for balancer in balancers]
     rehearse(posed, arms, spent, numbers, backend, confidence)
-    workers(jobs)
+    workers(jobs, backend)
     names = list(dict.fromkeys(arm.name for arm in [Arm(), *arms]))
     show.plan(posed, names, numbers, spent, folder)
     try:
@@ -113,6 +116,7 @@ def train(
     data_root: Path | None = None,
     balancer: Balancer = BALANCERS[0],
     sharing: Architecture = HARD,
+    at_features: bool = False,
     backbone: Trunk = OWN,
     seed: int = 0,
     budget: Settings = {},  # noqa: B006 (read only)
@@ -127,13 +131,14 @@ def train(
         data_root: the folder of data sets on disk
         balancer: the balancing method, as in "Uncertainty(learning_rate=0.02)"
         sharing: the architecture, as in "HardSharing(shared_stages=1)"
+        at_features: balance gradients at the shared features (as the papers of GradDrop and MGDA-UB do)
         backbone: another trunk than the problem's own, as in "SmallCNN(widths=(32, 64))"
         seed: of the initial weights and the order of the samples
         budget: of the training; what is not given is what the problem suggests
         out: the folder of the run; results/<problem>-<architecture>-<method>-seed-<seed> if not given
     """
     posed = _posed(problem, target, schema, data_root, backbone)
-    arm = Arm(sharing.make, balancer)
+    arm = Arm(sharing.make, balancer, at_features)
     job = Job(posed, arm, seed, _budget(posed, budget))
     rehearse(posed, [arm], job.budget)
     folder = out or Path("results") / _slug(f"{posed.name} {arm.name} seed {seed}")
@@ -183,6 +188,10 @@ def predict(run: Path, data: Path, out: Path = Path("predictions.csv")) -> None:
         data: a .csv or .parquet file with the columns that the network was trained on
         out: the table with the predictions added, .csv or .parquet
     """
+    if out.suffix not in {".csv", ".parquet", ".pq"}:
+        raise PolytaskError(f"--out: expected a name that ends in .csv or .parquet, got {out}")
+    if out.resolve() == data.resolve():
+        raise PolytaskError(f"--out: {out} is the table to predict; give another name, so that it is not overwritten")
     saved = SavedRun.open(run)
     table = saved.predicted(data)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -282,4 +291,4 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.=]+", "-", text).strip("-")
+    return re.sub(r"[^\w.=]+", "-", text).strip("-")[:80]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from polytask.balancing import backward, parameter_groups
+from polytask.balancing import backward
 from polytask.problems import Problem
 from polytask.study import Arm
-from polytask.training import Budget, evaluate
+from polytask.training import Budget, evaluate, make_optimizer
 
 STEPS = 4
 """Measured after one that is not."""
@@ -40,6 +40,7 @@ def forecast(problem: Problem, arms: Sequence[Arm], budget: Budget) -> list[Cost
     together = [(arm.balancer_name, problem, arm) for arm in arms]
     state = torch.get_rng_state()
     try:
+        _cost("", *alone[0][1:], budget)  # the first one pays for what is made ready once
         return [
             *(_cost(f"{name} alone", posed, arm, budget, alone=True) for name, posed, arm in alone),
             *(_cost(name, posed, arm, budget) for name, posed, arm in together),
@@ -55,12 +56,7 @@ def _cost(name: str, problem: Problem, arm: Arm, budget: Budget, alone: bool = F
     for each in (model, balancer):
         if isinstance(each, torch.nn.Module):
             each.to(device)
-    optimizer = budget.optimizer(  # type: ignore[call-arg]
-        [{"params": list(model.parameters())}, *parameter_groups(balancer)],
-        lr=budget.learning_rate,
-        weight_decay=budget.weight_decay,
-        **budget.optimizer_options,
-    )
+    optimizer = make_optimizer(budget, model, balancer)
     batches = problem.loader("train", budget.batch_size, shuffle=True)
     seconds: list[float] = []
     while len(seconds) <= STEPS:

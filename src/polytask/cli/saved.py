@@ -95,7 +95,9 @@ class SavedRun:
         spec = self.job["spec"]
         more = {} if data_root is None else {"data_root": data_root}
         member, settings = PROBLEMS.checked(Call(spec["name"], {**spec["args"], **more}))
-        made = member(**settings).only(*(task.name for task in self.tasks))
+        made = member(**settings)
+        if self.job["baseline"]:  # trained on the rows that had a label of its task
+            made = made.only(*(task.name for task in self.tasks))
         before = read_json(self.folder / "run.json")["data"]["train"]
         if made.splits["train"].fingerprint() != before:
             raise PolytaskError(

@@ -24,6 +24,7 @@ class Batches:
         seed, epoch: they choose the order.
         drop_last: leave out a last batch that isn't full (never the only one).
         start: skip this many batches.
+        samples: how many make an epoch, by default all of them once; more go on with further permutations.
         rank, world: this process and how many there are: process r gets samples r, r + world, ... of every batch.
 
     >>> import torch
@@ -41,6 +42,7 @@ class Batches:
     epoch: int = 0
     drop_last: bool = False
     start: int = 0
+    samples: int | None = None
     rank: int = 0
     world: int = 1
 
@@ -56,7 +58,7 @@ class Batches:
             raise PolytaskError("there are no samples to make batches of: the data set is empty")
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.data), self.batch_size)
+        full, rest = divmod(self.samples or len(self.data), self.batch_size)
         return full + (rest > 0 and (not self.drop_last or full == 0)) - self.start
 
     def __iter__(self) -> Iterator[Batch]:
@@ -71,10 +73,13 @@ class Batches:
 
     def order(self) -> Tensor:
         """The sample numbers in the order of this epoch."""
-        if not self.shuffle:
-            return torch.arange(len(self.data))
+        rows, wanted = len(self.data), self.samples or len(self.data)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return torch.randperm(len(self.data), generator=generator)
+        rounds = [
+            torch.randperm(rows, generator=generator) if self.shuffle else torch.arange(rows)
+            for _ in range(-(-wanted // rows))
+        ]
+        return torch.cat(rounds)[:wanted]
 
     def at(self, epoch: int, start: int = 0) -> "Batches":
         """The batches of another epoch, from batch `start` on."""

@@ -18,7 +18,7 @@ from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.study.arms import Arm
 from polytask.study.rehearse import rehearse
-from polytask.study.run import Job, baselines, train
+from polytask.study.run import Job, baselines, finished, train
 from polytask.study.summarise import summarise
 from polytask.study.summary import Summary
 from polytask.training import Budget, directions
@@ -70,32 +70,39 @@ def compare(
         PolytaskError: what was asked for can't work (said before anything is trained), or no seed has all its
             baselines. When only joint runs fail, the study says which and why.
     """
-    root = Path(folder)
+    root = Path(folder).resolve()
     asked = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    workers(jobs)
+    workers(jobs, backend)
     spent = budget if isinstance(budget, Budget) else Budget().updated({**problem.suggested, **(budget or {})})
     candidates = _with_equal(arms)
     rehearse(problem, candidates, spent, asked, backend, confidence)
-    total = len(asked) * (len(problem.tasks) + len(candidates))
+    alone = baselines(problem, asked, spent)
+    together = [Job(problem, arm, seed, spent) for seed in asked for arm in candidates]
+    order = [job.key for job in [*alone, *together]]
     records: list[Record] = []
 
-    def run(work: Sequence[tuple[Job, Mapping[str, Mapping[str, float]] | None]]) -> None:
-        for record in _run_all(work, root / "runs", jobs, backend):
-            records.append(record)
-            _write_records(root, records)
-            if on_record is not None:
-                on_record(record, len(records), total)
+    def keep(record: Record) -> None:
+        records.append(record)
+        records.sort(key=lambda each: order.index(each["key"]))
+        _write_records(root, records)
+        if on_record is not None:
+            on_record(record, len(records), len(order))
 
-    alone = [job for seed in asked for job in baselines(problem, seed, spent)]
+    for job in [*alone, *together]:
+        if (record := finished(job, root / "runs" / job.key)) is not None:
+            keep(record)
+
+    def run(work: Sequence[tuple[Job, Mapping[str, Mapping[str, float]] | None]]) -> None:
+        done = {record["key"] for record in records}
+        left = [(job, reference) for job, reference in work if job.key not in done]
+        for record in _run_all(left, root / "runs", jobs, backend):
+            keep(record)
+
     run([(job, None) for job in alone])
     references = _references(records, problem)
     if not references:
         raise PolytaskError(f"no seed has all its single-task baselines: {_first_error(records)}")
-    together = [Job(problem, arm, seed, spent) for seed in references for arm in candidates]
-    run([(job, references[job.seed]) for job in together])
-    order = [job.key for job in [*alone, *together]]
-    records.sort(key=lambda record: order.index(record["key"]))
-    _write_records(root, records)
+    run([(job, references[job.seed]) for job in together if job.seed in references])
     summary = summarise(problem, directions(problem.tasks), candidates, asked, spent, records, _command(), confidence)
     write_whole(root / "study.json", json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
     return Study(root, records, summary)
@@ -107,8 +114,9 @@ def _with_equal(arms: Sequence[Arm]) -> list[Arm]:
     return list(found.values())
 
 
-def workers(jobs: int | None) -> tuple[int, int]:
-    """How many processes, and threads for each: together never more than the cores.
+def workers(jobs: int | None, backend: str | None = None) -> tuple[int, int]:
+    """How many processes, and threads for each: together never more than the cores of this machine, unless a backend
+    of several machines is named.
 
     >>> processes, threads = workers(None)
     >>> processes * threads <= len(os.sched_getaffinity(0))
@@ -118,7 +126,7 @@ def workers(jobs: int | None) -> tuple[int, int]:
     wanted = jobs if jobs is not None else 1 if torch.cuda.is_available() else cores
     if wanted < 1:
         raise PolytaskError(f"jobs must be at least 1, got {wanted}")
-    processes = min(wanted, cores)
+    processes = wanted if backend is not None and jobs is not None else min(wanted, cores)
     return processes, max(1, cores // processes)
 
 
@@ -128,7 +136,7 @@ def _run_all(
     jobs: int | None,
     backend: str | None,
 ) -> Iterator[Record]:
-    processes, threads = workers(jobs)
+    processes, threads = workers(jobs, backend)
     calls = [delayed(train)(job, root / job.key, reference, threads) for job, reference in work]
     with parallel_config(backend=backend) if backend else nullcontext():
         yield from _unordered(processes, calls)
@@ -148,7 +156,7 @@ def _references(records: Sequence[Record], problem: Problem) -> dict[int, dict[s
     """Validation scores of the single-task networks, for every seed that has all of them."""
     found: dict[int, dict[str, dict[str, float]]] = {}
     for record in records:
-        if record["status"] == "finished":
+        if record["baseline"] and record["status"] == "finished":
             found.setdefault(record["seed"], {}).update(record["scores"]["validation"])
     return {seed: scores for seed, scores in sorted(found.items()) if len(scores) == len(problem.tasks)}
 

@@ -9,7 +9,7 @@ from joblib import parallel_config
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.study.arms import Arm
-from polytask.training import Budget
+from polytask.training import Budget, make_optimizer
 from polytask.training.evaluate import selection_score
 
 
@@ -17,7 +17,7 @@ def rehearse(
     problem: Problem,
     arms: Sequence[Arm],
     budget: Budget,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] | None = None,
     backend: str | None = None,
     confidence: float = 0.95,
 ) -> None:
@@ -26,22 +26,23 @@ def rehearse(
     Raises:
         PolytaskError: one of them can't be made for this problem, or the request makes no sense.
     """
-    _check(seeds, backend, confidence)
+    if seeds is not None:
+        _check(problem, seeds, backend, confidence)
     selection_score(problem.tasks, {}, budget.select)
     state = torch.get_rng_state()
     for arm in arms:
-        model = arm.sharing(problem.backbone, problem.tasks)
-        copy.deepcopy(arm.balancer).bind(problem.tasks)
-        try:
-            budget.optimizer(model.parameters(), lr=budget.learning_rate, **budget.optimizer_options)  # type: ignore[call-arg]
-        except (TypeError, ValueError) as error:
-            raise PolytaskError(
-                f"{budget.optimizer.__name__} can't be made with {budget.optimizer_options}: {error}"
-            ) from error
+        balancer = copy.deepcopy(arm.balancer)
+        balancer.bind(problem.tasks)
+        make_optimizer(budget, arm.sharing(problem.backbone, problem.tasks), balancer)
     torch.set_rng_state(state)
 
 
-def _check(seeds: Sequence[int], backend: str | None, confidence: float) -> None:
+def _check(problem: Problem, seeds: Sequence[int], backend: str | None, confidence: float) -> None:
+    if len(problem.tasks) < 2:
+        raise PolytaskError(
+            f"'{problem.name}' has one task only ({problem.tasks[0].name}): whether to train together or apart is a "
+            "question of two or more; name another target, or train the one (polytask train)"
+        )
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise PolytaskError(
             f"seeds: expected how many (at least 1), or which ones, each once (as in 0 1 2), got {list(seeds)}"

@@ -4,8 +4,9 @@ import copy
 import json
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,15 @@ class Job:
         arm: how; None: alone, as the single-task baseline.
         seed: of the initialisation, the batch order and dropout.
         budget: what it may spend.
+        samples_per_epoch: training samples that make an epoch: those of the whole problem, also for a task that has
+            labels in some of the rows only, so that all networks take equally many steps.
     """
 
     problem: Problem
     arm: Arm | None
     seed: int
     budget: Budget
+    samples_per_epoch: int | None = None
 
     @property
     def name(self) -> str:
@@ -51,23 +55,31 @@ class Job:
         """The arm that the record belongs to."""
         return self.arm.name if self.arm else SINGLE_TASK
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A checksum of everything that determines the result: equal keys, equal runs."""
-        asked = {name: value for name, value in self.describe().items() if name != "spec"}
-        return checksum(asked | {"data": self.problem.fingerprint(), "schema": SCHEMA})
+        asked = {name: value for name, value in self.described.items() if name != "spec"}
+        return checksum(asked | {"data": self.problem.fingerprint(), "model": self._network(), "schema": SCHEMA})
 
-    def describe(self) -> dict[str, Any]:
+    def _network(self) -> list[Any]:
+        """The network as built: what a user's own function makes does not show in the function's name."""
+        with torch.random.fork_rng():
+            model = (self.arm or Arm()).sharing(self.problem.backbone, self.problem.tasks)
+        return [repr(model), *((name, list(each.shape)) for name, each in model.state_dict().items())]
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
         """The job as plain data."""
         return {
             "problem": self.problem.name,
             "spec": plain(self.problem.spec),
             "backbone": plain(self.problem.backbone),
             "tasks": [task.describe() for task in self.problem.tasks],
-            "arm": (self.arm or Arm()).describe(),
+            "arm": (self.arm or Arm()).described,
             "baseline": self.arm is None,
             "seed": self.seed,
             "budget": plain(self.budget),
+            "samples_per_epoch": self.samples_per_epoch,
         }
 
 
@@ -89,8 +101,7 @@ def train(
         reference: validation scores that delta_m is measured against when the best epoch is chosen.
         threads: of this process.
     """
-    done = folder / "record.json"
-    if done.is_file() and (record := read_json(done))["key"] == job.key:
+    if (record := finished(job, folder)) is not None:
         return record
     before = torch.get_num_threads()
     if threads is not None:
@@ -108,10 +119,17 @@ def train(
         torch.set_num_threads(before)
     try:
         if _first_process():
-            write_whole(done, json.dumps(record, ensure_ascii=False).encode())
+            write_whole(folder / "record.json", json.dumps(record, ensure_ascii=False).encode())
     except PolytaskError as error:
         return record | {"warning": str(error)}
     return record
+
+
+def finished(job: Job, folder: Path) -> dict[str, Any] | None:
+    """The record of the job, if its folder holds it."""
+    path = folder / "record.json"
+    record = read_json(path) if path.is_file() else None
+    return record if record is not None and record["key"] == job.key else None
 
 
 def _first_process() -> bool:
@@ -120,7 +138,7 @@ def _first_process() -> bool:
 
 
 def _record(job: Job) -> dict[str, Any]:
-    arm = (job.arm or Arm()).describe()
+    arm = (job.arm or Arm()).described
     return {
         "schema": SCHEMA,
         "key": job.key,
@@ -129,6 +147,7 @@ def _record(job: Job) -> dict[str, Any]:
         "baseline": job.arm is None,
         "tasks": [task.name for task in job.problem.tasks],
         "seed": job.seed,
+        "budget": job.described["budget"],
         **arm,
         "versions": {"polytask": polytask.__version__, "torch": torch.__version__},
     }
@@ -144,7 +163,7 @@ def _results(
     problem, arm = job.problem, job.arm or Arm()
     _refuse_other(job, folder)
     if _first_process():
-        write_whole(folder / "job.json", json.dumps(job.describe(), indent=1, ensure_ascii=False).encode())
+        write_whole(folder / "job.json", json.dumps(job.described, indent=1, ensure_ascii=False).encode())
         if problem.preprocessing is not None:
             write_whole(folder / "preprocessing.json", json.dumps(problem.preprocessing.to_json()).encode())
     torch.manual_seed(job.seed)
@@ -160,6 +179,7 @@ def _results(
         folder=folder,
         reference=reference,
         at_features=arm.at_features,
+        samples_per_epoch=job.samples_per_epoch,
         probe=True,
         trackers=trackers,
         on_epoch=on_epoch,
@@ -187,7 +207,7 @@ def _refuse_other(job: Job, folder: Path) -> None:
     path = folder / "job.json"
     if not path.is_file():
         return
-    there, now = read_json(path), plain(job.describe())
+    there, now = read_json(path), plain(job.described)
     other = [name for name in now if there.get(name) != now[name]]
     if other:
         raise PolytaskError(
@@ -195,7 +215,10 @@ def _refuse_other(job: Job, folder: Path) -> None:
         )
 
 
-def baselines(problem: Problem, seed: int, budget: Budget) -> list[Job]:
-    """The single-task networks of one seed: every task alone, on its own rows, chosen by its own validation score."""
+def baselines(problem: Problem, seeds: Sequence[int], budget: Budget) -> list[Job]:
+    """The single-task networks: every task alone, on its own rows, for as many steps as the joint networks, and
+    chosen by its own validation score."""
     alone = replace(budget, select=None)
-    return [Job(problem.only(task.name), None, seed, alone) for task in problem.tasks]
+    apart = [problem.only(task.name) for task in problem.tasks]
+    samples = len(problem.splits["train"])
+    return [Job(each, None, seed, alone, samples) for seed in seeds for each in apart]

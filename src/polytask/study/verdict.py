@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from polytask.evaluation import Interval
 from polytask.study.summary import ArmSummary
 
+SECONDS_TO_COMPARE = 5.0
+"""Shorter trainings say little about speed, and nothing is said."""
+
 
 def verdict(arms: Sequence[ArmSummary], auxiliary: Mapping[str, bool], confidence: float = 0.95) -> tuple[str, ...]:
     """What the study showed, in sentences; the first is the headline.
@@ -21,7 +24,8 @@ def verdict(arms: Sequence[ArmSummary], auxiliary: Mapping[str, bool], confidenc
     chosen = next((arm for arm in arms if arm.chosen), None)
     baseline = next(arm for arm in arms if arm.baseline)
     if chosen is None or chosen.delta_m_tasks is None:
-        return ("No arm could be compared with single-task training: see the errors.", *_failures(arms))
+        why = _failures(arms) or ["Every gain is relative to a single-task score that is 0 or could not be computed."]
+        return ("No arm could be compared with single-task training.", *why)
     found = chosen.delta_m_tasks
     others = sum(not arm.baseline for arm in arms)
     return (
@@ -69,15 +73,15 @@ def _per_task(chosen: ArmSummary, auxiliary: Mapping[str, bool]) -> str:
         if not auxiliary[task]:
             place = better if found.above_zero else worse if found.below_zero else unclear
             place.append(f"{task} ({_percent(found.mean)})")
-    told = {"Better": better, "Worse": worse, "Not decided": unclear}
+    told = {"Better": better, "Worse": worse, "Not decided (the interval covers 0)": unclear}
     return "; ".join(f"{how}: {', '.join(tasks)}" for how, tasks in told.items() if tasks) + "."
 
 
 def _cost(chosen: ArmSummary, baseline: ArmSummary) -> str:
-    return (
-        f"One network in place of {len(chosen.task_gain)}: {chosen.parameters / baseline.parameters:.2f} times the "
-        f"parameters and {chosen.seconds.mean / max(baseline.seconds.mean, 1e-9):.2f} times the training time."
-    )
+    size = f"{chosen.parameters / baseline.parameters:.2f} times the parameters"
+    if baseline.seconds.mean >= SECONDS_TO_COMPARE:
+        size += f" and {chosen.seconds.mean / baseline.seconds.mean:.2f} times the training time"
+    return f"One network in place of {len(chosen.task_gain)}: {size}."
 
 
 def _others(arms: Sequence[ArmSummary], chosen: ArmSummary) -> list[str]:

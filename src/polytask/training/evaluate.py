@@ -13,7 +13,6 @@ from polytask.evaluation import delta_m_tasks, gains
 from polytask.tasks import Task
 
 Scores = dict[str, dict[str, float]]
-EVALUATION_BATCH = 1024
 
 
 @torch.no_grad()
@@ -22,6 +21,7 @@ def evaluate(
     tasks: Sequence[Task],
     data: TensorData,
     device: torch.device | str = "cpu",
+    batch_size: int = 1024,
 ) -> Scores:
     """Loss and metrics of every task, in the target's own units.
 
@@ -33,6 +33,7 @@ def evaluate(
         tasks: what to score; all have labels in `data`.
         data: the split.
         device: where the model is.
+        batch_size: samples at a time; the scores do not depend on it.
 
     Returns:
         {task: {"loss": ..., metric: ...}}.
@@ -40,10 +41,10 @@ def evaluate(
     was_training = model.training
     model.eval()
     metrics = {task.name: {name: each.to(device) for name, each in task.metrics().items()} for task in tasks}
-    sums = torch.zeros(len(tasks), dtype=torch.float64, device=device)
+    sums = torch.zeros(len(tasks), dtype=torch.float64)
     counts = data.counts()
     world = processes()
-    for batch in Batches(data, max(EVALUATION_BATCH, world), rank=rank(), world=world):
+    for batch in Batches(data, max(batch_size, world), rank=rank(), world=world):
         moved = batch.to(torch.device(device))
         if not len(moved):
             continue
@@ -52,10 +53,10 @@ def evaluate(
         for row, task in enumerate(tasks):
             if task.name in moved.targets:
                 prediction, target = predictions[task.name].float(), moved.targets[task.name]
-                sums[row] += task.loss(prediction, target, count=1.0).double()
+                sums[row] += task.loss_sum(prediction, target).double().cpu()
                 task.update(metrics[task.name], prediction, target)
     model.train(was_training)
-    sums = mean_over_processes(sums) * world
+    sums = mean_over_processes(sums.to(device)).cpu() * world if world > 1 else sums
     return {
         task.name: {"loss": total / counts[task.name]}
         | {name: float(metric.compute()) for name, metric in metrics[task.name].items()}
@@ -99,10 +100,10 @@ def selection_score(
     """
     ways = directions(tasks)
     if select is not None:
-        task_name, _, metric = select.partition("/")
-        allowed = [f"{task}/{each}" for task, found in ways.items() for each in found]
+        allowed = {f"{task}/{each}": (task, each) for task, found in ways.items() for each in found}
         if select not in allowed:
             raise PolytaskError(f"can't select by '{select}'; {did_you_mean(select, allowed)}")
+        task_name, metric = allowed[select]
         return lambda scores: scores[task_name][metric] * (1 if ways[task_name][metric] else -1)
     counted = [task for task in tasks if not task.auxiliary] or list(tasks)
     importance = {task.name: task.importance for task in counted}

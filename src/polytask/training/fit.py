@@ -56,8 +56,8 @@ class Progress:
     best: float | None = None
     best_epoch: int = 0
     stopped: bool = False
-    seen: dict[tuple[str, ...], list[tuple[Tensor, Tensor | None]]] = field(default_factory=dict)
-    """Losses and weights of every step of the epoch under way, by the tasks that it had."""
+    seen: dict[tuple[str, ...], tuple[list[Tensor], list[Tensor]]] = field(default_factory=dict)
+    """Losses of every step of the epoch under way, and weights where there were any, by the tasks that it had."""
     conflict: dict[str, Any] | None = None
     epochs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -97,6 +97,7 @@ def fit(
     folder: Path | str | None = None,
     reference: Mapping[str, Mapping[str, float]] | None = None,
     at_features: bool = False,
+    samples_per_epoch: int | None = None,
     probe: bool = False,
     checkpoint_every: int | None = None,
     trackers: Sequence[str] | None = None,
@@ -113,6 +114,8 @@ def fit(
         model: (inputs, task names) -> {task: prediction}; do not wrap it in DistributedDataParallel.
         tasks: what it learns, fitted on the training labels.
         train, validation: the data; nothing else is looked at.
+        samples_per_epoch: how many training samples make an epoch, by default all of them once; a larger number goes
+            on with a new order of them. So a network with fewer labelled rows gets as many steps as its rivals.
         balancer: how the tasks are weighed; `Equal()` by default. It is bound to the tasks here.
         budget: how long and how; `Budget()` by default.
         seed: of the batch order and of dropout. (The model was initialised before, by you.)
@@ -145,7 +148,7 @@ def fit(
     """
     training = _Training(
         model, tasks, train, validation, balancer or Equal(), budget or Budget(), seed, folder, reference,
-        at_features, probe, checkpoint_every, trackers,
+        at_features, samples_per_epoch, probe, checkpoint_every, trackers,
     )  # fmt: skip
     return training.run(on_epoch or (lambda epoch: None))
 
@@ -165,6 +168,7 @@ class _Training:
         folder: Path | str | None,
         reference: Mapping[str, Mapping[str, float]] | None,
         at_features: bool,
+        samples_per_epoch: int | None,
         probe: bool,
         checkpoint_every: int | None,
         trackers: Sequence[str] | None,
@@ -199,8 +203,7 @@ class _Training:
         balancer.bind(self.tasks)
         if isinstance(balancer, nn.Module):
             balancer.to(self.device)
-        groups = [{"params": [p for p in model.parameters() if p.requires_grad]}, *parameter_groups(balancer)]
-        self.optimizer = _optimizer(budget, groups)
+        self.optimizer = make_optimizer(budget, model, balancer)
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.batches = Batches(
             train,
@@ -208,6 +211,7 @@ class _Training:
             shuffle=True,
             seed=seed,
             drop_last=True,
+            samples=samples_per_epoch,
             rank=self.rank,
             world=self.world,
         )
@@ -215,6 +219,8 @@ class _Training:
         self.score = selection_score(
             self.tasks, reference or constant_scores(self.tasks, train, validation), budget.select
         )
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         self.progress = Progress()
         self.last: Balanced | None = None
         self.best_weights: dict[str, Tensor] = {}
@@ -242,6 +248,7 @@ class _Training:
             "at_features": self.at_features,
             "budget": plain(self.budget),
             "seed": self.seed,
+            "samples_per_epoch": self.batches.samples,
             "data": {"train": self.train.fingerprint(), "validation": self.validation.fingerprint()},
             "versions": {"polytask": polytask.__version__, "torch": torch.__version__},
         }
@@ -256,8 +263,8 @@ class _Training:
             if self.accelerator.trackers:
                 self.accelerator.log(_flat(epoch), step=progress.step)
             on_epoch(epoch)
-        if self.accelerator.trackers:
-            self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:  # not `end_training`, which ends the process group as well
+            tracker.finish()
         if self.folder is not None and not self.best_weights:
             self.best_weights = self.folder.load_best()
         load_state(self.model, self.best_weights, self.folder.path if self.folder else "the best epoch")
@@ -352,7 +359,10 @@ class _Training:
     def _remember(self, balanced: Balanced, kept: Kept | None) -> None:
         progress = self.progress
         progress.step += 1
-        progress.seen.setdefault(balanced.tasks, []).append((balanced.losses, balanced.weights))
+        losses, weights = progress.seen.setdefault(balanced.tasks, ([], []))
+        losses.append(balanced.losses)
+        if balanced.weights is not None:
+            weights.append(balanced.weights)
         self.last = balanced
         if kept is not None:
             progress.memory = self._memory(kept, balanced)
@@ -371,6 +381,13 @@ class _Training:
     def _not_finite(self, error: NonFinite) -> None:
         progress = self.progress
         self.optimizer.zero_grad(set_to_none=True)
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+            raise TrainingError(
+                f"the network's own weights are no longer finite at step {progress.step + 1} (epoch "
+                f"{progress.epoch + 1}): the gradient of an earlier step was not, although its "
+                "losses were; lower the learning rate, clip the "
+                "gradient (clip), or look for a square root, division or logarithm of 0 in the model"
+            ) from error
         if self.budget.non_finite == "skip":
             progress.skipped += 1
             progress.step += 1
@@ -395,7 +412,9 @@ class _Training:
         if self.world > 1:  # running statistics, say of batch norm, are those of process 0 for all
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        scores: Scores = evaluate(self.model, self.tasks, self.validation, self.device)
+        scores: Scores = evaluate(
+            self.model, self.tasks, self.validation, self.device, min(1024, 8 * self.budget.batch_size)
+        )
         score = self.score(scores)
         progress.epoch += 1
         progress.batch = 0
@@ -432,7 +451,7 @@ class _Training:
             "balancer": self.balancer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": randoms,
-            "progress": vars(self.progress),
+            "progress": vars(self.progress) | {"seen": _stacked(self.progress.seen)},
         }
         folder.save(state, self.progress.epochs)
 
@@ -449,6 +468,7 @@ class _Training:
         self.balancer.load_state_dict(state["balancer"])
         self.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
+        self.progress.seen = {names: ([*losses], [*weights]) for names, (losses, weights) in self.progress.seen.items()}
         if self.rank < len(state["random"]):
             set_random_state(state["random"][self.rank])
 
@@ -461,18 +481,26 @@ class _Training:
         return everyone
 
 
-def _means(
-    seen: Mapping[tuple[str, ...], Sequence[tuple[Tensor, Tensor | None]]], tasks: Sequence[str]
-) -> dict[str, dict[str, float | None]]:
+Seen = Mapping[tuple[str, ...], tuple[list[Tensor], list[Tensor]]]
+
+
+def _stacked(seen: Seen) -> dict[tuple[str, ...], tuple[Tensor, Tensor]]:
+    """The same with one tensor [steps, t] in place of each list."""
+    empty = torch.zeros(0)
+    return {
+        names: (torch.stack(losses), torch.stack(weights) if weights else empty)
+        for names, (losses, weights) in seen.items()
+    }
+
+
+def _means(seen: Seen, tasks: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """The mean loss of every task over the steps that saw it, and its mean weight over those that weighed it."""
     found: dict[str, tuple[list[Tensor], list[Tensor]]] = {task: ([], []) for task in tasks}
-    for names, steps in seen.items():
-        losses = torch.stack([loss for loss, _ in steps]).double()
-        weights = [weight for _, weight in steps if weight is not None]
-        for column, name in enumerate(names):
-            found[name][0].append(losses[:, column])
-            if weights:
-                found[name][1].append(torch.stack(weights).double()[:, column])
+    for names, told in _stacked(seen).items():
+        for place, steps in enumerate(told):
+            if len(steps):
+                for name, column in zip(names, steps.cpu().double().T, strict=True):
+                    found[name][place].append(column)
     return {
         task: {"loss": float(torch.cat(losses).mean()), "weight": float(torch.cat(weights).mean()) if weights else None}
         for task, (losses, weights) in found.items()
@@ -480,12 +508,23 @@ def _means(
     }
 
 
-def _optimizer(budget: Budget, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """The optimizer of the budget, in its fused implementation where it has one."""
+def make_optimizer(budget: Budget, model: nn.Module, balancer: Balancer) -> torch.optim.Optimizer:
+    """The optimizer of the budget, for what the model and the balancer learn; fused where there is such a thing.
+
+    Raises:
+        PolytaskError: the optimizer does not take these settings.
+    """
+    groups = [{"params": [p for p in model.parameters() if p.requires_grad]}, *parameter_groups(balancer)]
     options: dict[str, Any] = {"lr": budget.learning_rate, "weight_decay": budget.weight_decay}
     if "fused" in inspect.signature(budget.optimizer).parameters:
         options["fused"] = True
-    return budget.optimizer(groups, **options | budget.optimizer_options)
+    try:
+        return budget.optimizer(groups, **options | budget.optimizer_options)
+    except (TypeError, ValueError) as error:
+        raise PolytaskError(
+            f"{budget.optimizer.__name__} can't be made with {options | budget.optimizer_options}: {error}; take an "
+            "optimizer that knows parameter groups and weight decay, such as AdamW or SGD"
+        ) from error
 
 
 def _check(tasks: Sequence[Task], train: TensorData, validation: TensorData, model: nn.Module) -> None:

@@ -14,7 +14,7 @@ from polytask.data.tables.overrides import Overrides
 from polytask.data.tables.preprocessing import TablePreprocessing
 from polytask.data.tables.reading import column_of
 from polytask.data.tables.schema import TableSchema, infer, require_inputs
-from polytask.data.tables.splitting import check_splits, given_split, random_split, rows_alike
+from polytask.data.tables.splitting import check_splits, given_split, random_split, rows_alike, shared_groups
 from polytask.data.tables.targets import Target
 from polytask.errors import PolytaskError
 from polytask.tasks import Task
@@ -83,6 +83,12 @@ def prepare(
         if overrides.split
         else random_split(alike, seed, fractions)
     )
+    crossing = shared_groups(rows, alike) if overrides.split else {}
+    if crossing and overrides.group:
+        raise PolytaskError(
+            f"the split column '{overrides.split}' divides groups of '{overrides.group}': "
+            f"{', '.join(f'{count} are in {pair}' for pair, count in crossing.items())}; put every group in one split"
+        )
     notes = check_splits(rows, [task for task, _, _ in made.values()], labels)
     tasks = tuple(task.fitted(labels[task.name][rows["train"]]) for task, _, _ in made.values())
 
@@ -93,6 +99,7 @@ def prepare(
     }
     aside = [column for target in wanted for column in target.columns]
     notes = [told for _, _, told in made.values() if told] + _leaks(frame, inputs, aside) + notes
+    notes += [f"{count:,} different inputs are both in {pair}" for pair, count in crossing.items()]
     notes += _twins(alike) if not overrides.group and not overrides.split else []
     notes += [f"column '{name}' is left out: it {why}" for name, why in preprocessing.left_out]
     return PreparedTable(tasks, data, preprocessing, schema, tuple(notes))

@@ -1,6 +1,7 @@
 """Tables from CSV and Parquet files, with one idea of what a missing value is."""
 
 import csv
+import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def _parquet(path: Path) -> pl.DataFrame:
 def _csv(path: Path, missing: Sequence[str], text: Collection[str]) -> pl.DataFrame:
     head = pl.read_csv(path, has_header=False, n_rows=1, infer_schema=False, separator="\x01", quote_char=None)
     line = str(head.row(0)[0])
-    separator = max(SEPARATORS, key=line.count)
+    outside = re.sub(r'"[^"]*"', "", line)  # what stands in quotes separates nothing
+    separator = max(SEPARATORS, key=outside.count)
     names = [name.strip() for name in next(csv.reader([line], delimiter=separator))]
     twice = {name for name in names if names.count(name) > 1}
     if twice:

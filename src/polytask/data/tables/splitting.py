@@ -1,6 +1,7 @@
 """Which rows of a table train, choose and test; and whether that can work."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -40,6 +41,17 @@ def rows_alike(frame: pl.DataFrame, names: Iterable[str]) -> Tensor:
     number = np.empty(len(first), np.int64)
     number[first.argsort()] = np.arange(len(first))  # so that the split doesn't hang on the hash function
     return torch.from_numpy(number[group])
+
+
+def shared_groups(rows: Mapping[str, Tensor], groups: Tensor) -> dict[str, int]:
+    """How many groups two splits have in common, by the names of the two; without those that have none.
+
+    >>> shared_groups({"train": torch.tensor([0, 1]), "test": torch.tensor([2])}, torch.tensor([5, 6, 5]))
+    {'train and test': 1}
+    """
+    own = {name: torch.unique(groups[these]) for name, these in rows.items()}
+    found = {f"{a} and {b}": int(torch.isin(own[a], own[b]).sum()) for a, b in combinations(own, 2)}
+    return {pair: count for pair, count in found.items() if count}
 
 
 def random_split(groups: Tensor, seed: int, fractions: Mapping[str, float] = DEFAULT_FRACTIONS) -> dict[str, Tensor]:
