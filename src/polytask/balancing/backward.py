@@ -96,9 +96,36 @@ def backward(
     >>> trunk.weight.grad.shape
     torch.Size([4, 3])
     """
+    if isinstance(balancer, LossBalancer) and gradients.processes() == 1:
+        return _ordinary(_named(losses), balancer, scale)
     pending = Accumulation(balancer, 1, shared, features, weighted_heads=weighted_heads, scale=scale)
     pending.add(losses)
     return pending.finish()
+
+
+def _ordinary(losses: dict[str, Tensor], balancer: LossBalancer, scale: float) -> Balanced:
+    """The ordinary backward pass of the total; the weights are its derivative, which passes by."""
+    stacked = _stacked(losses)
+    values = stacked.detach()
+    _check_finite(losses, values)
+    stacked.retain_grad()
+    tasks = tuple(losses)
+    total = balancer.total(stacked, tasks)
+    (total if scale == 1.0 else total * scale).backward()
+    weights = stacked.grad
+    assert weights is not None
+    balancer.observe(Step(tasks, values))
+    return Balanced(tasks, values, weights if scale == 1.0 else weights / scale)
+
+
+def _stacked(losses: Mapping[str, Tensor]) -> Tensor:
+    """[t], in float32 at least."""
+    return torch.stack([loss if loss.dtype in _WIDE else loss.float() for loss in losses.values()])
+
+
+def _check_finite(tasks: Iterable[str], values: Tensor) -> None:
+    if not math.isfinite(values.sum(dtype=torch.float64).item()):
+        raise NonFinite("loss", dict(zip(tasks, values.tolist(), strict=True)))
 
 
 class Accumulation:
@@ -146,6 +173,7 @@ class Accumulation:
             )
         self.balancer = balancer
         self.pieces = pieces
+        self._processes = gradients.processes()
         self.shared = (
             None if shared is None else tuple(shared.parameters() if isinstance(shared, nn.Module) else shared)
         )
@@ -156,7 +184,7 @@ class Accumulation:
         self._added, self._finished = 0, False
         self._values: Tensor | None = None  # [t], of all pieces so far
         self._weights: Tensor | None = None  # [t], of a loss balancer
-        self._rows = torch.zeros(0)  # [t, p] gradients of the leaves in _columns (or of the features)
+        self._rows = _NO_ROWS  # [t, p] gradients of the leaves in _columns (or of the features)
         self._columns: tuple[Tensor, ...] = ()
         self._found: dict[Tensor, Tensor] = {}  # leaf -> gradient of this process, not yet in .grad
         self._shared_gradient: dict[Tensor, Tensor] = {}  # leaf -> balanced gradient, the same on all processes
@@ -172,17 +200,15 @@ class Accumulation:
             )
         if self._added == self.pieces:
             raise PolytaskError(f"all {self.pieces} pieces were added already; make a new Accumulation for every step")
-        gradients.check_same_tasks(tuple(named), next(iter(named.values())).device)
-        stacked = torch.stack([loss.to(torch.promote_types(loss.dtype, torch.float32)) for loss in named.values()])
-        values = gradients.mean_over_processes(stacked.detach())
-        if not math.isfinite(values.sum(dtype=torch.float64).item()):
-            raise NonFinite("loss", dict(zip(named, values.tolist(), strict=True)))
+        values = _stacked(named).detach()
+        if self._processes > 1:
+            gradients.check_same_tasks(tuple(named), values.device)
+            values = gradients.mean_over_processes(values)
+        _check_finite(named, values)
         self.tasks = tuple(named)
         self._added += 1
         self._values = values if self._values is None else self._values + values
-        if isinstance(self.balancer, LossBalancer) and self._alone:
-            self._weights = self._backward(self.balancer, stacked)
-        elif isinstance(self.balancer, LossBalancer) and (self.pieces == 1 or self.balancer.linear):
+        if isinstance(self.balancer, LossBalancer) and (self.pieces == 1 or self.balancer.linear):
             if self._weights is None:
                 self._weights, _ = self._derivative(self.balancer)
             self._pass(
@@ -202,9 +228,7 @@ class Accumulation:
         step = Step(self.tasks, self._values, self._activations())
         gramian, weights = None, None
         learned: dict[Tensor, Tensor] = {}
-        if isinstance(self.balancer, LossBalancer) and self._alone:
-            weights = self._weights
-        elif isinstance(self.balancer, LossBalancer):
+        if isinstance(self.balancer, LossBalancer):
             weights, learned = self._derivative(self.balancer)
             if len(self._rows):
                 self._spread(weights.to(self._rows) @ self._mean_rows())
@@ -225,19 +249,6 @@ class Accumulation:
         self.balancer.observe(step)
         return Balanced(self.tasks, self._values, weights, gramian)
 
-    @property
-    def _alone(self) -> bool:
-        """One piece on one process: the losses are those of the whole batch."""
-        return self.pieces == 1 and gradients.processes() == 1
-
-    def _backward(self, balancer: LossBalancer, losses: Tensor) -> Tensor:
-        """The ordinary backward pass of the total; the weights are its derivative, which passes by."""
-        losses.retain_grad()
-        total = balancer.total(losses, self.tasks)
-        (total * self.scale if self.scale != 1.0 else total).backward()
-        assert losses.grad is not None
-        return losses.grad / self.scale if self.scale != 1.0 else losses.grad
-
     def _derivative(self, balancer: LossBalancer) -> tuple[Tensor, dict[Tensor, Tensor]]:
         """d total / d losses, [t], and the gradients of what the balancer learns."""
         assert self._values is not None
@@ -251,7 +262,7 @@ class Accumulation:
     def _pass(self, outputs: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
         """One backward pass of sum_i <weights_i, outputs_i>."""
         scaled = [weight * self.scale for weight in weights] if self.scale != 1.0 else list(weights)
-        if self._alone:
+        if self.pieces == 1 and self._processes == 1:
             torch.autograd.backward(list(outputs), scaled)
             return
         reached = gradients.reach(outputs)
@@ -319,13 +330,13 @@ class Accumulation:
 
     def _gramian(self) -> Tensor:
         if self.features:  # every process has samples of its own there: the inner products add up
-            return gradients.mean_over_processes(gradients.gramian(self._rows)) / gradients.processes()
+            return gradients.mean_over_processes(gradients.gramian(self._rows)) / self._processes
         return gradients.gramian(self._mean_rows())
 
     def _direction(self, balancer: JacobianBalancer, step: Step) -> Tensor:
         if not self.features:
             return balancer.direction(self._mean_rows(), step)
-        if gradients.processes() > 1:
+        if self._processes > 1:
             raise PolytaskError(
                 f"{type(balancer).__name__} at the features needs the whole batch on one process; balance at the "
                 "parameters (features=None) or train on one process"
@@ -363,6 +374,10 @@ class Accumulation:
                 leaf.grad = torch.empty_like(leaf).copy_(gradient)
             else:
                 leaf.grad.add_(gradient)
+
+
+_NO_ROWS = torch.zeros(0)
+_WIDE = (torch.float32, torch.float64)
 
 
 def _named(losses: Losses) -> dict[str, Tensor]:

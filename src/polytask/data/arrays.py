@@ -18,12 +18,14 @@ Inputs = Tensor | dict[str, Tensor]
 class Batch:
     """Inputs, targets by task, and how many labels each task has; unpacks as `inputs, targets = batch`.
 
-    A task without one label in the batch has no key in `targets` and none in `counts`: absent is absent.
+    A task without one label in the batch has no key in `targets` and none in `counts`: absent is absent. `complete`
+    names the tasks of which no label is missing anywhere in the data.
     """
 
     inputs: Inputs
     targets: dict[str, Tensor]
     counts: dict[str, float]
+    complete: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[Inputs | dict[str, Tensor]]:
         return iter((self.inputs, self.targets))
@@ -37,6 +39,7 @@ class Batch:
             _each(self.inputs, lambda x: x.to(device, non_blocking=True)),
             {name: target.to(device, non_blocking=True) for name, target in self.targets.items()},
             self.counts,
+            self.complete,
         )
 
 
@@ -86,6 +89,7 @@ class TensorData:
         for name, target in self.targets.items():
             there = present(target)
             self._labels[name] = None if bool(there.all()) else there.reshape(len(target), -1).sum(1)
+        self._complete = frozenset(name for name, labels in self._labels.items() if labels is None)
 
     def __len__(self) -> int:
         return _rows(self.inputs)
@@ -98,11 +102,12 @@ class TensorData:
         """The samples at `index`, as a part of the batch `whole`: which tasks are absent, and how many labels
         the others have, is counted over the whole batch."""
         counts = {name: float(count) for name in self.targets if (count := self._count(name, whole))}
-        inputs = _each(self.inputs, lambda column: column[index])
+        inputs = _each(self.inputs, lambda column: column.index_select(0, index))
         return Batch(
             inputs if self.transform is None else self.transform(inputs),
-            {name: self.targets[name][index] for name in counts},
+            {name: self.targets[name].index_select(0, index) for name in counts},
             counts,
+            self._complete,
         )
 
     def select(self, rows: Tensor) -> "TensorData":

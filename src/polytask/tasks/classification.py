@@ -39,6 +39,15 @@ def _check_varies(name: str, labels: Tensor) -> None:
         )
 
 
+def _binary_sum(logits: Tensor, target: Tensor, complete: bool) -> Tensor:
+    if complete:
+        return F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="sum")
+    there = present(target)
+    known = torch.where(there, target, 0).to(logits.dtype)
+    each = F.binary_cross_entropy_with_logits(logits, known, reduction="none")
+    return torch.where(there, each, 0).sum()
+
+
 @dataclass(frozen=True)
 class Binary(Task):
     r"""Yes or no: one logit z, loss -[y log σ(z) + (1 - y) log(1 - σ(z))], the mean over the labels present.
@@ -57,11 +66,8 @@ class Binary(Task):
     def outputs(self) -> int:
         return 1
 
-    def loss_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
-        there = present(target)
-        known = torch.where(there, target, 0).to(prediction.dtype)
-        each = F.binary_cross_entropy_with_logits(prediction[:, 0], known, reduction="none")
-        return torch.where(there, each, 0).sum()
+    def loss_sum(self, prediction: Tensor, target: Tensor, complete: bool = False) -> Tensor:
+        return _binary_sum(prediction[:, 0], target, complete)
 
     def metrics(self) -> dict[str, Metric]:
         return {"auroc": BinaryAUROC(validate_args=False), "accuracy": BinaryAccuracy(validate_args=False)}
@@ -122,9 +128,10 @@ class MultiClass(Task):
     def outputs(self) -> int:
         return len(self.classes) if isinstance(self.classes, tuple) else self.classes
 
-    def loss_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
-        shown = torch.where(present(target)[:, None], prediction, 0)  # a missing label hides even an infinite logit
-        return F.cross_entropy(shown, target.long(), reduction="sum", ignore_index=MISSING_CLASS)
+    def loss_sum(self, prediction: Tensor, target: Tensor, complete: bool = False) -> Tensor:
+        if not complete:  # a missing label hides even an infinite logit
+            prediction = torch.where(present(target)[:, None], prediction, 0)
+        return F.cross_entropy(prediction, target.long(), reduction="sum", ignore_index=MISSING_CLASS)
 
     def metrics(self) -> dict[str, Metric]:
         return {
@@ -187,11 +194,8 @@ class MultiLabel(Task):
     def outputs(self) -> int:
         return len(self.labels)
 
-    def loss_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
-        there = present(target)
-        known = torch.where(there, target, 0).to(prediction.dtype)
-        each = F.binary_cross_entropy_with_logits(prediction, known, reduction="none")
-        return torch.where(there, each, 0).sum()
+    def loss_sum(self, prediction: Tensor, target: Tensor, complete: bool = False) -> Tensor:
+        return _binary_sum(prediction, target, complete)
 
     def metrics(self) -> dict[str, Metric]:
         options: dict[str, Any] = {"average": "macro", "validate_args": False, "ignore_index": MISSING_CLASS}

@@ -44,10 +44,9 @@ class Regression(Task):
     def likelihood_scale(self) -> float:
         return 0.5
 
-    def loss_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
-        there = present(target)
-        standard = (target - self.mean) / self.deviation
-        return torch.where(there, prediction[:, 0] - standard, 0).square().sum()
+    def loss_sum(self, prediction: Tensor, target: Tensor, complete: bool = False) -> Tensor:
+        error = prediction[:, 0] - (target - self.mean) / self.deviation
+        return (error if complete else torch.where(present(target), error, 0)).square().sum()
 
     def metrics(self) -> dict[str, Metric]:
         return {"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)}

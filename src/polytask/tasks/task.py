@@ -1,7 +1,7 @@
 """What every task is, and the losses of several tasks on one batch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
@@ -65,8 +65,9 @@ class Task(ABC):
         return 1.0
 
     @abstractmethod
-    def loss_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The sum of the losses of all labels that are present, a scalar."""
+    def loss_sum(self, prediction: Tensor, target: Tensor, complete: bool = False) -> Tensor:
+        """The sum of the losses of all labels that are present, a scalar; `complete`: none is missing, so that there
+        is nothing to mask."""
 
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
@@ -92,7 +93,9 @@ class Task(ABC):
     def constant(self, target: Tensor) -> Tensor:
         """The best constant network output for these labels, shape [outputs]: what learning has to beat."""
 
-    def loss(self, prediction: Tensor, target: Tensor, count: float | Tensor | None = None) -> Tensor:
+    def loss(
+        self, prediction: Tensor, target: Tensor, count: float | Tensor | None = None, complete: bool = False
+    ) -> Tensor:
         """The sum of the losses of the labels present, divided by their number.
 
         Args:
@@ -100,11 +103,14 @@ class Task(ABC):
             target: labels, [b] or [b, outputs], missing ones marked.
             count: divide by this instead of the number of labels present here: on several processes, or when a
                 batch is cut in pieces, the number in the whole batch (so that the pieces add up to the whole).
+            complete: no label is missing (saves the masking).
 
         Returns:
             A scalar. NaN when no label is present and no count is given: leave absent tasks out instead.
         """
-        return self.loss_sum(prediction, target) / (present(target).sum() if count is None else count)
+        if count is None:
+            count = target.numel() if complete else present(target).sum()
+        return self.loss_sum(prediction, target, complete) / count
 
     def head(self, width: int) -> nn.Module:
         """The default head: one linear layer from pooled features of `width` numbers."""
@@ -130,8 +136,9 @@ def losses(
     predictions: Mapping[str, Tensor],
     targets: Mapping[str, Tensor],
     counts: Mapping[str, float] | None = None,
+    complete: Collection[str] = (),
 ) -> dict[str, Tensor]:
-    """The loss of every task that has labels in the batch, by name, in the order of `tasks`.
+    """The loss of every task that has labels in the batch, by name, in the order of `tasks`; see `Task.loss`.
 
     >>> import torch
     >>> from polytask.tasks import Binary, Regression
@@ -141,7 +148,12 @@ def losses(
     {'degrees': tensor(4.)}
     """
     return {
-        task.name: task.loss(predictions[task.name], targets[task.name], None if counts is None else counts[task.name])
+        task.name: task.loss(
+            predictions[task.name],
+            targets[task.name],
+            None if counts is None else counts[task.name],
+            task.name in complete,
+        )
         for task in tasks
         if task.name in targets
     }

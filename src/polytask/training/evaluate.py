@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from polytask._text import did_you_mean
 from polytask.balancing.gradients import mean_over_processes, processes, rank
@@ -13,6 +14,12 @@ from polytask.evaluation import delta_m_tasks, gains
 from polytask.tasks import Task
 
 Scores = dict[str, dict[str, float]]
+Metrics = dict[str, dict[str, Metric]]
+
+
+def fresh_metrics(tasks: Iterable[Task], device: torch.device | str = "cpu") -> Metrics:
+    """The metrics of every task, on a device."""
+    return {task.name: {name: each.to(device) for name, each in task.metrics().items()} for task in tasks}
 
 
 @torch.no_grad()
@@ -22,6 +29,7 @@ def evaluate(
     data: TensorData,
     device: torch.device | str = "cpu",
     batch_size: int = 1024,
+    metrics: Metrics | None = None,
 ) -> Scores:
     """Loss and metrics of every task, in the target's own units.
 
@@ -34,13 +42,16 @@ def evaluate(
         data: the split.
         device: where the model is.
         batch_size: samples at a time; the scores do not depend on it.
+        metrics: those of `fresh_metrics`, to be used again and again; by default fresh ones.
 
     Returns:
         {task: {"loss": ..., metric: ...}}.
     """
     was_training = model.training
     model.eval()
-    metrics = {task.name: {name: each.to(device) for name, each in task.metrics().items()} for task in tasks}
+    metrics = metrics or fresh_metrics(tasks, device)
+    for measured in (each for of_task in metrics.values() for each in of_task.values()):
+        measured.reset()
     sums = torch.zeros(len(tasks), dtype=torch.float64)
     counts = data.counts()
     world = processes()

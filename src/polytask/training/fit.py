@@ -23,6 +23,7 @@ from polytask.balancing import (
     Equal,
     JacobianBalancer,
     NonFinite,
+    backward,
     parameter_groups,
     shared_gramian,
 )
@@ -32,7 +33,7 @@ from polytask.evaluation import cosines, norms
 from polytask.tasks import Task, losses
 from polytask.training.budget import Budget
 from polytask.training.checkpoint import load_state, random_state, set_random_state
-from polytask.training.evaluate import Scores, constant_scores, evaluate, selection_score
+from polytask.training.evaluate import Scores, constant_scores, evaluate, fresh_metrics, selection_score
 from polytask.training.folder import RunFolder
 from polytask.training.memory import Kept, size_of
 
@@ -204,6 +205,7 @@ class _Training:
         if isinstance(balancer, nn.Module):
             balancer.to(self.device)
         self.optimizer = make_optimizer(budget, model, balancer)
+        self.learned = [each for group in self.optimizer.param_groups for each in group["params"]]
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.batches = Batches(
             train,
@@ -221,6 +223,7 @@ class _Training:
         )
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+        self.metrics = fresh_metrics(self.tasks, self.device)
         self.progress = Progress()
         self.last: Balanced | None = None
         self.best_weights: dict[str, Tensor] = {}
@@ -297,8 +300,10 @@ class _Training:
         factor = self.budget.schedule(progress.step / self.total_steps)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        number = max(1, min(self.budget.accumulate, len(whole) // self.world))  # the same on every process
-        pieces = whole[self.rank :: self.world].tensor_split(number)
+        pieces: Sequence[Tensor] = (whole,)
+        if self.world > 1 or self.budget.accumulate > 1:
+            number = max(1, min(self.budget.accumulate, len(whole) // self.world))  # the same on every process
+            pieces = whole[self.rank :: self.world].tensor_split(number)
         kept = Kept(self.model) if progress.memory == 0 else None
         pending, looked = None, 0.0
         try:
@@ -306,21 +311,27 @@ class _Training:
                 batch = self.train.piece(piece, whole)
                 if self.device.type != "cpu":
                     batch = batch.to(self.device)
-                counts = {name: count / self.world for name, count in batch.counts.items()}
+                counts = batch.counts
+                if self.world > 1:
+                    counts = {name: count / self.world for name, count in counts.items()}
                 if not counts:
                     return 0.0  # not one label in the whole batch
                 with self.autocast(), kept.count() if kept else nullcontext():
                     names = [name for name in self.names if name in counts]
                     predictions, features = self._forward(batch.inputs, names)
-                    found = losses(self.tasks, {n: p.float() for n, p in predictions.items()}, batch.targets, counts)
+                    shown = {name: prediction.float() for name, prediction in predictions.items()}
+                    found = losses(self.tasks, shown, batch.targets, counts, batch.complete)
                 if pending is None and self.probe and progress.batch == 0:
                     looked += self._look(found)
-                if pending is None:
-                    scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
-                    pending = Accumulation(self.balancer, len(pieces), features=features, scale=scale)
+                scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
+                if len(pieces) == 1:
+                    balanced = backward(found, self.balancer, features=features, scale=scale)
+                    break
+                pending = pending or Accumulation(self.balancer, len(pieces), scale=scale)
                 pending.add(found)
-            assert pending is not None
-            balanced = pending.finish()
+            else:
+                assert pending is not None
+                balanced = pending.finish()
         except NonFinite as error:
             self._not_finite(error)
             return looked
@@ -339,11 +350,16 @@ class _Training:
         return predictions, features
 
     def _update(self) -> None:
+        scaled = self.scaler.is_enabled()
         if self.budget.clip is not None:
-            self.scaler.unscale_(self.optimizer)
+            if scaled:
+                self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.budget.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        if scaled:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
 
     def _look(self, found: Mapping[str, Tensor]) -> float:
         """Note cosines and lengths of the task gradients at this point of the training."""
@@ -366,7 +382,8 @@ class _Training:
         self.last = balanced
         if kept is not None:
             progress.memory = self._memory(kept, balanced)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.learned:
+            parameter.grad = None
 
     def _memory(self, kept: Kept, balanced: Balanced) -> int:
         if self.device.type == "cuda":
@@ -413,7 +430,7 @@ class _Training:
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, 0)
         scores: Scores = evaluate(
-            self.model, self.tasks, self.validation, self.device, min(1024, 8 * self.budget.batch_size)
+            self.model, self.tasks, self.validation, self.device, min(1024, 8 * self.budget.batch_size), self.metrics
         )
         score = self.score(scores)
         progress.epoch += 1
