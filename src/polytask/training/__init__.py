@@ -3,8 +3,9 @@
 from polytask.training.budget import Budget
 from polytask.training.checkpoint import load_state, load_tree, save_tree
 from polytask.training.evaluate import constant_scores, directions, evaluate
-from polytask.training.fit import Fitted, TrainingError, fit, make_optimizer
+from polytask.training.fit import Fitted, TrainingError, fit
 from polytask.training.folder import RunFolder
+from polytask.training.optimizer import make_optimizer
 from polytask.training.schedules import Constant, Cosine, Schedule
 
 __all__ = [

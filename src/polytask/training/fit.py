@@ -1,12 +1,11 @@
 """`fit`: a training loop for those who want one."""
 
 import importlib.util
-import inspect
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from polytask.balancing import (
     JacobianBalancer,
     NonFinite,
     backward,
-    parameter_groups,
     shared_gramian,
 )
 from polytask.data import Batches, TensorData
@@ -36,31 +34,14 @@ from polytask.training.checkpoint import load_state, random_state, set_random_st
 from polytask.training.evaluate import Scores, constant_scores, evaluate, fresh_metrics, selection_score
 from polytask.training.folder import RunFolder
 from polytask.training.memory import Kept, size_of
+from polytask.training.optimizer import make_optimizer
+from polytask.training.progress import Progress, means, stacked
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrainingError(PolytaskError):
     """Training can't go on; what was saved until then is in the run folder."""
-
-
-@dataclass
-class Progress:
-    """How far a training is: everything but tensors of the model, the optimizer and the balancer."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
-    memory: int = 0
-    best: float | None = None
-    best_epoch: int = 0
-    stopped: bool = False
-    seen: dict[tuple[str, ...], tuple[list[Tensor], list[Tensor]]] = field(default_factory=dict)
-    """Losses of every step of the epoch under way, and weights where there were any, by the tasks that it had."""
-    conflict: dict[str, Any] | None = None
-    epochs: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -435,7 +416,7 @@ class _Training:
         score = self.score(scores)
         progress.epoch += 1
         progress.batch = 0
-        train = _means(progress.seen, self.names)
+        train = means(progress.seen, self.names)
         epoch = {
             "epoch": progress.epoch,
             "step": progress.step,
@@ -468,7 +449,7 @@ class _Training:
             "balancer": self.balancer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": randoms,
-            "progress": vars(self.progress) | {"seen": _stacked(self.progress.seen)},
+            "progress": vars(self.progress) | {"seen": stacked(self.progress.seen)},
         }
         folder.save(state, self.progress.epochs)
 
@@ -496,52 +477,6 @@ class _Training:
         everyone: list[Any] = [None] * self.world
         torch.distributed.all_gather_object(everyone, own)
         return everyone
-
-
-Seen = Mapping[tuple[str, ...], tuple[list[Tensor], list[Tensor]]]
-
-
-def _stacked(seen: Seen) -> dict[tuple[str, ...], tuple[Tensor, Tensor]]:
-    """The same with one tensor [steps, t] in place of each list."""
-    empty = torch.zeros(0)
-    return {
-        names: (torch.stack(losses), torch.stack(weights) if weights else empty)
-        for names, (losses, weights) in seen.items()
-    }
-
-
-def _means(seen: Seen, tasks: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """The mean loss of every task over the steps that saw it, and its mean weight over those that weighed it."""
-    found: dict[str, tuple[list[Tensor], list[Tensor]]] = {task: ([], []) for task in tasks}
-    for names, told in _stacked(seen).items():
-        for place, steps in enumerate(told):
-            if len(steps):
-                for name, column in zip(names, steps.cpu().double().T, strict=True):
-                    found[name][place].append(column)
-    return {
-        task: {"loss": float(torch.cat(losses).mean()), "weight": float(torch.cat(weights).mean()) if weights else None}
-        for task, (losses, weights) in found.items()
-        if losses
-    }
-
-
-def make_optimizer(budget: Budget, model: nn.Module, balancer: Balancer) -> torch.optim.Optimizer:
-    """The optimizer of the budget, for what the model and the balancer learn; fused where there is such a thing.
-
-    Raises:
-        PolytaskError: the optimizer does not take these settings.
-    """
-    groups = [{"params": [p for p in model.parameters() if p.requires_grad]}, *parameter_groups(balancer)]
-    options: dict[str, Any] = {"lr": budget.learning_rate, "weight_decay": budget.weight_decay}
-    if "fused" in inspect.signature(budget.optimizer).parameters:
-        options["fused"] = True
-    try:
-        return budget.optimizer(groups, **options | budget.optimizer_options)
-    except (TypeError, ValueError) as error:
-        raise PolytaskError(
-            f"{budget.optimizer.__name__} can't be made with {options | budget.optimizer_options}: {error}; take an "
-            "optimizer that knows parameter groups and weight decay, such as AdamW or SGD"
-        ) from error
 
 
 def _check(tasks: Sequence[Task], train: TensorData, validation: TensorData, model: nn.Module) -> None:
