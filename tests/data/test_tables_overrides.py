@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from polytask.data.tables import CATEGORY, DROP, MISSING, NUMBER, Overrides
+from polytask.data.tables import CATEGORY, DROP, MISSING, NUMBER, Overrides, prepare
 from polytask.errors import PolytaskError
 
 
@@ -63,3 +64,20 @@ def test_an_unknown_column_is_told_with_its_line(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(PolytaskError, match="no YAML file"):
         Overrides.read(tmp_path / "none.yaml")
+
+
+def test_targets_can_be_auxiliary_important_and_have_units(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [k * 1.5 for k in range(300)], "y": [k % 7 for k in range(300)], "z": [0, 1, 1] * 100})
+    file = tmp_path / "table.yaml"
+    file.write_text("targets: [y:regression, z:binary]\nauxiliary: [y]\nimportance: {z: 2.5}\nunits: {y: kg}\n")
+    first, second = prepare(frame, overrides=Overrides.read(file)).tasks
+    assert (first.auxiliary, first.importance, first.unit) == (True, 1.0, "kg")
+    assert (second.auxiliary, second.importance, second.unit) == (False, 2.5, "")
+    for wrong, told in {
+        "targets: [z:binary]\nauxiliary: [yy]\n": "'yy' under 'auxiliary' is no target",
+        "targets: [z:binary]\nimportance: {z: much}\n": "line 2: expected a number for 'z', got 'much'",
+        "targets: [z:binary]\nimportance: {z: -1}\n": "importance of task 'z' must be a positive number",
+    }.items():
+        file.write_text(wrong)
+        with pytest.raises(PolytaskError, match=told):
+            prepare(frame, overrides=Overrides.read(file))

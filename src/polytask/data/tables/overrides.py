@@ -1,7 +1,7 @@
 """The YAML file by which people say what a table's columns are."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from polytask._text import did_you_mean
 from polytask.data.tables.kinds import KINDS, Kind
 from polytask.data.tables.reading import MISSING
 from polytask.errors import PolytaskError
+from polytask.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Overrides:
         targets:             # name:kind, as on the command line
           - income:binary
           - tags=red+round:multilabel
+        auxiliary: [hours]   # targets that are trained for the sake of the others
+        importance:          # how much a target counts where results are summed up; 1 where not said
+          income: 2
+        units:               # what a target is measured in
+          hours: h
         group: patient       # rows with the same patient stay in one split
         split: fold          # or: a column that says train, validation or test for every row
         missing: ["?", "-9"] # cells that mean "no value", instead of the usual ones
@@ -33,6 +39,7 @@ class Overrides:
     Args:
         columns: kinds by column name.
         targets: as in `polytask.data.tables.Target.parse`.
+        auxiliary, importance, units: of targets, by name; see `polytask.tasks.Task`.
         group: rows with the same value here stay in one split.
         split: the column that names the split of every row.
         missing: cells that mean "no value".
@@ -41,6 +48,9 @@ class Overrides:
 
     columns: Mapping[str, Kind] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
+    auxiliary: tuple[str, ...] = ()
+    importance: Mapping[str, float] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
     group: str | None = None
     split: str | None = None
     missing: tuple[str, ...] = MISSING
@@ -60,6 +70,23 @@ class Overrides:
         """Columns whose cells are words even where they look like numbers."""
         return {name for name, kind in self.columns.items() if kind.as_written}
 
+    def marked(self, task: Task) -> Task:
+        """The task as the file has it: auxiliary, important, with a unit."""
+        return replace(
+            task,
+            auxiliary=task.name in self.auxiliary,
+            importance=self.importance.get(task.name, 1.0),
+            unit=self.units.get(task.name, ""),
+        )
+
+    def check_targets(self, targets: Iterable[str]) -> None:
+        """An error when something is said of a target that there is not."""
+        there = list(targets)
+        for entry, names in {"auxiliary": self.auxiliary, "importance": self.importance, "units": self.units}.items():
+            for name in names:
+                if name not in there:
+                    raise PolytaskError(f"'{name}' under '{entry}' is no target: {did_you_mean(name, there)}")
+
     def check(self, names: Iterable[str]) -> None:
         """An error when a column is named that the table does not have."""
         there = list(names)
@@ -78,6 +105,9 @@ class _Reader:
         self.keys = {
             "columns": self._columns,
             "targets": self._texts,
+            "auxiliary": self._texts,
+            "importance": self._numbers,
+            "units": self._words,
             "group": self._column,
             "split": self._column,
             "missing": self._texts,
@@ -110,6 +140,20 @@ class _Reader:
             columns[key.value] = KINDS[word]
             self.lines[key.value] = self._at(key)
         return columns
+
+    def _words(self, node: yaml.Node) -> dict[str, str]:
+        return {key.value: self._text(value) for key, value in self._entries(node, "this entry")}
+
+    def _numbers(self, node: yaml.Node) -> dict[str, float]:
+        found = {}
+        for key, value in self._entries(node, "this entry"):
+            try:
+                found[key.value] = float(self._text(value))
+            except ValueError:
+                raise PolytaskError(
+                    f"{self._at(value)}expected a number for '{key.value}', got '{value.value}'"
+                ) from None
+        return found
 
     def _column(self, node: yaml.Node) -> str:
         name = self._text(node)

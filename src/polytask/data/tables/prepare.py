@@ -70,6 +70,7 @@ def prepare(
     overrides = overrides or Overrides()
     overrides.check(frame.columns)
     wanted = [Target.parse(text, frame.columns) for text in targets or overrides.targets]
+    overrides.check_targets(target.name for target in wanted)
     uses = _uses(wanted, overrides)
     frame, schema = infer(frame, overrides.columns, uses)
     require_inputs(schema.columns)
@@ -90,7 +91,7 @@ def prepare(
             f"{', '.join(f'{count} are in {pair}' for pair, count in crossing.items())}; put every group in one split"
         )
     notes = check_splits(rows, [task for task, _, _ in made.values()], labels)
-    tasks = tuple(task.fitted(labels[task.name][rows["train"]]) for task, _, _ in made.values())
+    tasks = tuple(overrides.marked(task.fitted(labels[task.name][rows["train"]])) for task, _, _ in made.values())
 
     preprocessing = TablePreprocessing.fit(frame, schema.inputs, rows["train"], overrides.missing)
     data = {
