@@ -70,7 +70,8 @@ def backward(
             "1", ...). A task without labels is left out.
         balancer: any of `polytask.balancing`.
         shared: the shared parameters, or a module of them. By default those that at least two losses reach in the
-            autograd graph.
+            autograd graph. For gradient balancers: a loss balancer trains shared and own parameters alike, and looks at
+            neither `shared` nor `features`.
         features: the shared representation(s), in the graph of the losses: balance the gradients there instead of at
             the parameters, and do one backward pass of the trunk in all. Several ones are looked at as one.
         weighted_heads: a task's own parameters get its gradient times its weight (of a Gramian balancer).

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from polytask._text import did_you_mean
 from polytask.data.tables.encoders import CategoryEncoder, DateEncoder, Encoder, NumberEncoder
-from polytask.errors import PolytaskError
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,3 @@ CATEGORY = Kind("category", CategoryEncoder, as_written=True)
 DATE = Kind("date", DateEncoder)
 DROP = Kind("drop", None)
 KINDS = {kind.word: kind for kind in (NUMBER, BOOLEAN, CATEGORY, DATE, DROP)}
-
-
-def kind_named(word: str) -> Kind:
-    """The kind of this word, or an error with the words there are.
-
-    >>> kind_named("category") is CATEGORY
-    True
-    """
-    if word not in KINDS:
-        raise PolytaskError(f"no kind of column '{word}': {did_you_mean(word, KINDS)}")
-    return KINDS[word]
