@@ -3,17 +3,20 @@
 from polytask.sharing.backbone import Backbone, SequentialBackbone, State
 from polytask.sharing.backbones import MLP, SmallCNN, TableInputs, Transformers
 from polytask.sharing.describe import Description, Part, describe
-from polytask.sharing.heads import pool
+from polytask.sharing.heads import FPN, Decoder, LastMap, pool
 from polytask.sharing.model import MultiTaskModel
 from polytask.sharing.stacked import StackedHeads
 from polytask.sharing.trunks import HardSharing, Independent
 
 __all__ = [
+    "FPN",
     "MLP",
     "Backbone",
+    "Decoder",
     "Description",
     "HardSharing",
     "Independent",
+    "LastMap",
     "MultiTaskModel",
     "Part",
     "SequentialBackbone",

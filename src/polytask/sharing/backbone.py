@@ -1,7 +1,7 @@
 """What every backbone is: stages one above the other, and a clean cut between any two of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ class State(NamedTuple):
     """What goes up from the lower part of a split backbone to the upper part.
 
     Args:
-        cut: the tensors through which the gradient of the last stage's feature comes down: all of them.
+        cut: the tensors through which the gradient of the features that are read comes down: all of them, once.
         rest: whatever else the upper part needs; its form is known to the backbone alone.
     """
 
@@ -33,6 +33,9 @@ class Backbone(nn.Module, ABC):
 
     widths: tuple[int, ...]
 
+    full_resolution: bool = False
+    """Whether the last stage's feature is a map of the inputs' own size (networks that encode and decode)."""
+
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.widths = tuple(widths)
@@ -40,6 +43,7 @@ class Backbone(nn.Module, ABC):
             raise PolytaskError(f"{type(self).__name__} has no stages; give at least one, as in widths=(64,)")
         if not all(isinstance(width, int) and width > 0 for width in self.widths):
             raise PolytaskError(f"widths must be positive whole numbers, got {self.widths}")
+        self.kept = tuple(range(len(self.widths)))
 
     @abstractmethod
     def forward(self, inputs: Any) -> list[Tensor]:
@@ -49,8 +53,37 @@ class Backbone(nn.Module, ABC):
         """Say which stages' features (0 to S - 1) will be read, before the first step and before `split`.
 
         Parameters that feed none of them become constants, so that everything trainable gets a gradient.
-        Backbones whose stages all lead to the last one, as most do, have nothing to do.
+        Backbones whose stages all lead to the last one, as most do, only remember it.
         """
+        self.kept = tuple(stages)
+
+    @property
+    def walk_widths(self) -> tuple[int, ...]:
+        """The number of channels of each tensor that `walk` yields; those of the features, unless a backbone norms or
+        narrows what it gives."""
+        return self.widths
+
+    def walk(self, inputs: Any) -> Generator[Tensor, Tensor, list[Tensor]]:
+        """Go up stage by stage: yields the output of every stage, goes on with what is sent, returns the features.
+
+        What is sent has the shape of what was yielded. Every gradient from a stage's feature and from the stages above
+        to the stages below passes through the tensor that was sent. Sending back what came gives `self(inputs)`.
+
+        Raises:
+            PolytaskError: this backbone can't stop between its stages.
+
+        >>> import torch
+        >>> from polytask import sharing
+        >>> steps = sharing.MLP(3, widths=(4, 5))().walk(torch.zeros(2, 3))
+        >>> first = next(steps)
+        >>> second = steps.send(first * 2)
+        >>> tuple(first.shape), tuple(second.shape)
+        ((2, 4), (2, 5))
+        """
+        raise PolytaskError(
+            f"{type(self).__name__} can't stop between its stages, as this architecture asks: build it as a "
+            "SequentialBackbone, or write its walk"
+        )
 
     def split(self, stage: int) -> tuple[nn.Module, nn.Module]:
         """Cut after the first `stage` stages into `(lower, upper)`.
@@ -108,12 +141,24 @@ class SequentialBackbone(Backbone):
     def forward(self, inputs: Any) -> list[Tensor]:
         return _run(self.stages, inputs)
 
+    def walk(self, inputs: Any) -> Generator[Tensor, Tensor, list[Tensor]]:
+        features, feature = [], inputs
+        for stage in self.stages:
+            feature = yield stage(feature)
+            features.append(feature)
+        return features
+
     def split_inside(self, stage: int) -> tuple[nn.Module, nn.Module]:
-        return _Lower(self.stages[:stage]), _Upper(self.stages[stage:])
+        return _Lower(self.stages[:stage], self.kept), _Upper(self.stages[stage:])
 
 
-def build(backbone: Callable[[], Backbone]) -> Backbone:
-    """A fresh backbone whose last stage's feature will be read."""
+def build(backbone: Callable[[], Backbone], reads: Callable[[Backbone], Iterable[int]] | None = None) -> Backbone:
+    """A fresh backbone.
+
+    Args:
+        backbone: makes it.
+        reads: which stages' features (0 to S - 1) will be read; that of the last stage by default.
+    """
     if isinstance(backbone, nn.Module) or not callable(backbone):
         raise PolytaskError(
             "a backbone is given as something that makes a fresh one at each call (a task may need its own): "
@@ -125,7 +170,8 @@ def build(backbone: Callable[[], Backbone]) -> Backbone:
             f"expected a Backbone from the call, got {type(fresh).__name__}; put its stages into "
             "sharing.SequentialBackbone(stages, widths)"
         )
-    fresh.keep_only([len(fresh.widths) - 1])
+    stages = len(fresh.widths)
+    fresh.keep_only([stages - 1] if reads is None else sorted(set(reads(fresh))))
     return fresh
 
 
@@ -146,14 +192,20 @@ def _run(stages: Iterable[nn.Module], feature: Any) -> list[Tensor]:
     return features
 
 
+def _state(features: list[Tensor], kept: Iterable[int]) -> State:
+    """What goes up from the stages below a cut: the features that are read there or above it, and the others."""
+    read = [k for k in range(len(features)) if k in kept or k == len(features) - 1]
+    return State([features[k] for k in read], [None if k in read else each for k, each in enumerate(features)])
+
+
 class _Lower(nn.Module):
-    def __init__(self, stages: Iterable[nn.Module]) -> None:
+    def __init__(self, stages: Iterable[nn.Module], kept: Iterable[int]) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
+        self.kept = tuple(kept)
 
     def forward(self, inputs: Any) -> State:
-        *below, last = _run(self.stages, inputs)
-        return State([last], below)
+        return _state(_run(self.stages, inputs), self.kept)
 
 
 class _Upper(nn.Module):
@@ -162,8 +214,9 @@ class _Upper(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, state: State) -> list[Tensor]:
-        (last,) = state.cut
-        return [*state.rest, last, *_run(self.stages, last)]
+        read = iter(state.cut)
+        below = [next(read) if each is None else each for each in state.rest]
+        return [*below, *_run(self.stages, below[-1])]
 
 
 class _Inputs(nn.Module):
@@ -186,5 +239,4 @@ class _ToState(nn.Module):
         self.whole = whole
 
     def forward(self, inputs: Any) -> State:
-        *below, last = self.whole(inputs)
-        return State([last], below)
+        return _state(self.whole(inputs), self.whole.kept)

@@ -1,7 +1,7 @@
 """What every model of several tasks is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -62,6 +62,32 @@ class MultiTaskModel(nn.Module, ABC):
     def forward(self, inputs: Any, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Predictions {task: [b, outputs]} of the tasks asked for, all when left out."""
         return self.forward_with_features(inputs, tasks)[0]
+
+    def penalty(self, losses: Mapping[str, Tensor]) -> Tensor | None:
+        """An objective that is no task, to be added to the losses unbalanced; None where there is none.
+
+        Args:
+            losses: of the tasks, from the last forward pass, with its graph.
+
+        Returns:
+            A scalar, of the last forward pass where it depends on activations.
+        """
+        return None
+
+    def intermediate(self) -> dict[str, list[Tensor]]:
+        """Further predictions of the last forward pass, by task: the task's own loss is to be added for each of them
+        (deep supervision). Empty in evaluation, and where an architecture has none."""
+        return {}
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """What the model learns, as groups for a torch optimizer: some parameters want a rate of their own.
+
+        >>> from polytask import sharing, tasks
+        >>> model = sharing.HardSharing(sharing.MLP(4), [tasks.Binary("a")])
+        >>> [len(group["params"]) for group in model.parameter_groups(1e-3)]
+        [6]
+        """
+        return [{"params": [each for each in self.parameters() if each.requires_grad]}]
 
     def shared_by(self) -> dict[str, tuple[str, ...]]:
         """For every parameter, by its name in `named_parameters()`: the names of the tasks that use it.

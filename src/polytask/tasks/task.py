@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,9 @@ class Task(ABC):
         auxiliary: trained for the sake of the other tasks: reported apart, never in the headline.
         unit: what the target is measured in, for tables and axes; empty when it has no unit.
     """
+
+    dense: ClassVar[bool] = False
+    """Whether predictions are maps [b, outputs, h, w]; else they are vectors [b, outputs]."""
 
     name: str
     importance: float = field(default=1.0, kw_only=True)
@@ -139,6 +142,10 @@ class Task(ABC):
     def head(self, width: int) -> nn.Module:
         """The default head: one linear layer from pooled features of `width` numbers."""
         return nn.Linear(width, self.outputs)
+
+    def repeated(self, constant: Tensor, target: Tensor) -> Tensor:
+        """The network outputs that are this constant ([outputs]) for every sample of a target."""
+        return constant.expand(len(target), -1)
 
     def describe(self) -> dict[str, Any]:
         """The task as plain data: its kind and everything that it was made with."""

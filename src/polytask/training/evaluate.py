@@ -85,11 +85,18 @@ def constant_scores(tasks: Sequence[Task], train: TensorData, data: TensorData) 
     10.0
     """
     constants = {task.name: task.constant(train.targets[task.name]) for task in tasks}
+    first = {task.name: data.targets[task.name][:1] for task in tasks}
 
     class Constant(nn.Module):
         def forward(self, inputs: Tensor | dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
             rows = len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
-            return {name: constants[name].expand(rows, -1) for name in names}
+            return {
+                task.name: task.repeated(
+                    constants[task.name], first[task.name].expand(rows, *first[task.name].shape[1:])
+                )
+                for task in tasks
+                if task.name in names
+            }
 
     return evaluate(Constant(), tasks, data)
 

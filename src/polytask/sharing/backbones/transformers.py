@@ -115,7 +115,6 @@ class TransformersBackbone(Backbone):
         super().__init__([each.shape[1] if each.ndim == 4 else each.shape[-1] for each in features])
         self.net = net
         self.shape = shape
-        self._reads: tuple[int, ...] = tuple(range(len(features)))
         self._calls = calls
         _replay.freeze_unused(net, features)
 
@@ -125,16 +124,16 @@ class TransformersBackbone(Backbone):
         return _features(self.net, inputs)
 
     def keep_only(self, stages: Iterable[int]) -> None:
-        self._reads = tuple(stages)
+        super().keep_only(stages)
         _, features = _replay.observe(self.net, lambda: _features(self.net, self._example()))
-        _replay.freeze_unused(self.net, [features[stage] for stage in self._reads])
+        _replay.freeze_unused(self.net, [features[stage] for stage in self.kept])
 
     def split_inside(self, stage: int) -> tuple[nn.Module, nn.Module]:
         names = _replay.stage_names(self.net, len(self.widths), self._calls)
         if names is None:
             return super().split_inside(stage)
         try:
-            return _replay.split(self.net, names[stage], self._calls, self._example(), self._reads, _features)
+            return _replay.split(self.net, names[stage], self._calls, self._example(), self.kept, _features)
         except Exception as error:
             raise PolytaskError(
                 f"{type(self.net).__name__} cannot be cut after stage {stage} ({error}); "

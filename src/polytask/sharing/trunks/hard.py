@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from polytask.errors import PolytaskError
 from polytask.sharing._per_task import PerTask
 from polytask.sharing.backbone import Backbone, State, build, check_stage
-from polytask.sharing.heads import pool
+from polytask.sharing.heads import Decoder, make_head, pool, predict, reads
 from polytask.sharing.model import MultiTaskModel
 from polytask.sharing.stacked import StackedHeads, why_not
 from polytask.tasks import Task
@@ -21,13 +21,15 @@ class HardSharing(MultiTaskModel):
     """The first stages of the backbone are shared by all tasks, each task has the stages above and a head of
     its own.
 
-    prediction_t = head_t(pool(upper_t(lower(x)))) with one `lower` of `shared_stages` stages.
+    prediction_t = head_t(pool(upper_t(lower(x)))) with one `lower` of `shared_stages` stages; for a task whose
+    predictions are maps, head_t reads the maps of the stages in place of the pooled feature.
 
     Args:
         backbone: makes a fresh backbone at each call; called once when all stages are shared, else once per
             task.
         tasks: what to predict; `Task.head` gives the heads.
         shared_stages: how many stages to share, s = 0 (independent networks) to S (one trunk, when left out).
+        decoder: for tasks whose predictions are maps; by default what suits the backbone (`FPN`, or `LastMap`).
         stacked: compute all heads as one matrix product (`StackedHeads`: the same weights under the same names, the
             same predictions up to rounding). By default where all stages are shared, all heads are linear layers of one
             shape, and there are at least eight.
@@ -56,24 +58,29 @@ class HardSharing(MultiTaskModel):
         backbone: Callable[[], Backbone],
         tasks: Sequence[Task],
         shared_stages: int | None = None,
+        decoder: Decoder | None = None,
         stacked: bool | None = None,
     ) -> None:
         super().__init__(tasks)
-        whole = build(backbone)
-        stages, width = len(whole.widths), whole.widths[-1]
+
+        def fresh(*of: Task) -> Backbone:
+            return build(backbone, lambda made: reads(made, of, decoder))
+
+        whole = fresh(*(self.tasks if shared_stages != 0 else self.tasks[:1]))
+        stages = len(whole.widths)
         self.shared_stages = stages if shared_stages is None else shared_stages
         check_stage(self.shared_stages, stages, "shared_stages")
         branches, heads = {}, {}
+        self.reads = {task.name: reads(whole, [task], decoder) for task in self.tasks}
+        self.shared: nn.Module = whole
         if self.shared_stages == stages:
-            self.shared: nn.Module = whole
-            heads = {task.name: task.head(width) for task in self.tasks}
+            heads = {task.name: make_head(task, whole, decoder) for task in self.tasks}
         else:
-            self.shared, upper = whole.split(self.shared_stages)
-            for position, task in enumerate(self.tasks):
-                if position:
-                    _, upper = build(backbone).split(self.shared_stages)
-                branches[task.name] = upper
-                heads[task.name] = task.head(width)
+            self.shared, _ = whole.split(self.shared_stages)
+            for task in self.tasks:
+                own = whole if whole.kept == self.reads[task.name] and not branches else fresh(task)
+                branches[task.name] = own.split(self.shared_stages)[1]
+                heads[task.name] = make_head(task, own, decoder)
         self.branches = PerTask(branches)
         self.heads = self._joined(heads, stacked)
 
@@ -91,18 +98,28 @@ class HardSharing(MultiTaskModel):
         self, inputs: Any, tasks: Iterable[str] | None = None
     ) -> tuple[dict[str, Tensor], Tensor | list[Tensor] | None]:
         asked = self.asked(tasks)
-        if not self.branches:  # one trunk: pooled once for all heads
+        if self.branches:
+            state = self.shared(inputs)
+            cut = _views(state.cut)
+            features = {name: self.branches.of(name)(State(cut, state.rest)) for name in asked}
+            return {name: predict(self.heads.of(name), features[name], inputs) for name in asked}, _one(cut)
+        if not any(task.dense for task in self.tasks):  # pooled once for all heads
             feature = pool(self.shared(inputs)[-1])
             if isinstance(self.heads, StackedHeads):
                 return self.heads(feature, asked), feature
             return {name: self.heads.of(name)(feature) for name in asked}, feature
-        state = self.shared(inputs)
-        # As views, no tensor of the cut lies above another one: each has the gradient from the branches
-        # alone.
-        cut = [tensor.view_as(tensor) for tensor in state.cut]
-        state = State(cut, state.rest)
-        predictions = {name: self.heads.of(name)(pool(self.branches.of(name)(state)[-1])) for name in asked}
-        return predictions, cut[0] if len(cut) == 1 else cut or None
+        cut = _views(self.shared(inputs))
+        read = sorted({stage for name in asked for stage in self.reads[name]})
+        return {name: predict(self.heads.of(name), cut, inputs) for name in asked}, _one([cut[k] for k in read])
 
     def used_by(self, task: str) -> list[nn.Module]:
         return [self.shared, *([self.branches.of(task)] if self.branches else []), self.heads.of(task)]
+
+
+def _views(features: Iterable[Tensor]) -> list[Tensor]:
+    """As views, no tensor of the cut lies above another one: each has the gradient from above the cut alone."""
+    return [feature.view_as(feature) for feature in features]
+
+
+def _one(cut: list[Tensor]) -> Tensor | list[Tensor] | None:
+    return cut[0] if len(cut) == 1 else cut or None

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from polytask.sharing._per_task import PerTask
 from polytask.sharing.backbone import Backbone, build
-from polytask.sharing.heads import pool
+from polytask.sharing.heads import Decoder, make_head, predict, reads
 from polytask.sharing.model import MultiTaskModel
 from polytask.tasks import Task
 
@@ -18,6 +18,7 @@ class Independent(MultiTaskModel):
     Args:
         backbone: makes a fresh backbone at each call; every task gets its own.
         tasks: what to predict; `Task.head` gives the heads.
+        decoder: for tasks whose predictions are maps; by default what suits the backbone (`FPN`, or `LastMap`).
 
     Initial weights are drawn from torch's global generator, task by task: backbone, then head.
 
@@ -30,9 +31,9 @@ class Independent(MultiTaskModel):
     {'a': (2, 1), 'b': (2, 3)}
     """
 
-    def __init__(self, backbone: Callable[[], Backbone], tasks: Sequence[Task]) -> None:
+    def __init__(self, backbone: Callable[[], Backbone], tasks: Sequence[Task], decoder: Decoder | None = None) -> None:
         super().__init__(tasks)
-        self.networks = PerTask({task.name: _Network(build(backbone), task) for task in self.tasks})
+        self.networks = PerTask({task.name: _Network(backbone, task, decoder) for task in self.tasks})
 
     def forward_with_features(self, inputs: Any, tasks: Iterable[str] | None = None) -> tuple[dict[str, Tensor], None]:
         return {name: self.networks.of(name)(inputs) for name in self.asked(tasks)}, None
@@ -42,10 +43,10 @@ class Independent(MultiTaskModel):
 
 
 class _Network(nn.Module):
-    def __init__(self, backbone: Backbone, task: Task) -> None:
+    def __init__(self, backbone: Callable[[], Backbone], task: Task, decoder: Decoder | None) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.head = task.head(backbone.widths[-1])
+        self.backbone = build(backbone, lambda fresh: reads(fresh, [task], decoder))
+        self.head = make_head(task, self.backbone, decoder)
 
     def forward(self, inputs: Any) -> Tensor:
-        return self.head(pool(self.backbone(inputs)[-1]))
+        return predict(self.head, self.backbone(inputs), inputs)
