@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from polytask import data as data
     from polytask import errors as errors
     from polytask import evaluation as evaluation
+    from polytask import penalties as penalties
     from polytask import problems as problems
     from polytask import sharing as sharing
     from polytask import study as study
@@ -29,6 +30,7 @@ __all__ = [
     "data",
     "sharing",
     "balancing",
+    "penalties",
     "evaluation",
     "problems",
     "training",

@@ -1,17 +1,22 @@
-"""Backbones: split then join is the whole, recipes survive JSON, wrong inputs are named."""
+"""Backbones: split then join is the whole, and so is a walk; recipes survive JSON, wrong inputs are named."""
 
+import copy
 import dataclasses
+import functools
+import importlib
 import json
 import sys
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from polytask import sharing
 from polytask.errors import PolytaskError
+from polytask.sharing.walking import walk_alone
 
 SMALL: dict[str, Any] = {"num_channels": 1, "image_size": 32}
 VIT: dict[str, Any] = {
@@ -48,11 +53,29 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "focalnet": {**SMALL, "patch_size": 2, "embed_dim": 8, "depths": [1, 1], "hidden_sizes": [8, 16]},
     "beit": {**VIT, "intermediate_size": 8, "use_shared_relative_position_bias": True},
     "pvt_v2": {**FOUR, "image_size": 32, "hidden_sizes": [8, 8, 16, 16], "num_attention_heads": [1, 1, 1, 1]},
+    "segformer": {**FOUR, "hidden_sizes": [4, 8, 8, 16], "num_attention_heads": [1, 1, 2, 2]},
 }
+
+
+def make_network() -> nn.Module:
+    """A network as others write them; what comes after `top.1` is no part of its features."""
+    body = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(4, 5, 3), nn.Hardtanh(-9, 9)]
+    top = [nn.AvgPool2d(2), nn.Conv2d(5, 6, 1), nn.Conv2d(6, 7, 1)]
+    return nn.Sequential(OrderedDict(body=nn.Sequential(*body), top=nn.Sequential(*top)))
+
+
 OURS: dict[str, Any] = {
     "mlp": sharing.MLP(5, widths=[6, 7, 8], dropout=0.1),  # type: ignore[arg-type]
     "table": sharing.MLP(sharing.TableInputs(2, (3, 4)), widths=(6, 7)),
     "cnn": sharing.SmallCNN(3, widths=(3, 4)),
+    "segnet": sharing.SegNet(3, widths=(3, 4, 5), convolutions=(1, 2, 1)),
+    "dilated resnet": sharing.DilatedResNet(3, layers=(2, 1, 1, 1), widths=(4, 4, 8, 8)),
+    "bottlenecks": sharing.DilatedResNet(3, layers=(1, 1, 2), widths=(4, 8, 8), bottleneck=True),
+    "named modules": sharing.OutputsOf(make_network, ("body.2", "body.5", "top.1"), shape=(3, 16, 16)),
+}
+ROWS: dict[str, Any] = {
+    "mlp": torch.randn(4, 5),
+    "table": {"numbers": torch.randn(4, 2), "categories": torch.tensor([[0, 3]] * 4)},
 }
 
 
@@ -77,12 +100,7 @@ def check_every_split(backbone: sharing.Backbone, inputs: Any) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_split_of_ours(name: str) -> None:
-    inputs = {
-        "mlp": torch.randn(4, 5),
-        "table": {"numbers": torch.randn(4, 2), "categories": torch.tensor([[0, 3]] * 4)},
-        "cnn": torch.randn(4, 3, 16, 16),
-    }
-    check_every_split(OURS[name](), inputs[name])
+    check_every_split(OURS[name](), ROWS.get(name, torch.randn(4, 3, 18, 16)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -116,7 +134,17 @@ def test_training_statistics_of_a_split_transformer_are_kept_once() -> None:
     assert moved == list(before)  # each by one part, and none was left out
 
 
-@pytest.mark.parametrize("recipe", [*OURS.values(), sharing.Transformers("resnet", depths=[1, 1])])
+RECIPES = [
+    *(recipe for recipe in OURS.values() if not isinstance(recipe, sharing.OutputsOf)),  # which holds a function
+    sharing.DilatedResNet(layers=50),
+    sharing.Transformers("resnet", depths=[1, 1]),
+    sharing.Transformers("resnet", pretrained="microsoft/resnet-50"),
+    sharing.Torchvision("resnet18", progress=False),
+    sharing.Timm("resnet18", channels=1, out_indices=(1, 2)),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes_are_values(recipe: Any) -> None:
     again = type(recipe)(**json.loads(json.dumps(dataclasses.asdict(recipe))))
     assert again == recipe
@@ -162,6 +190,7 @@ def test_without_transformers_the_error_says_what_to_install(monkeypatch: pytest
         ("resnet", {"hiden_sizes": [4]}, "did you mean 'hidden_sizes'"),
         ("resnet", {"depths": [1, 1], "hidden_sizes": [4]}, "transformers cannot build resnet"),
         ("resnet", {"depths": []}, "resnet"),
+        ("vit", {"hidden_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1}, "no features of its stages"),
     ],
 )
 def test_wrong_transformers_are_refused(family: str, options: dict[str, Any], message: str) -> None:
@@ -181,6 +210,10 @@ def test_wrong_transformers_are_refused(family: str, options: dict[str, Any], me
         ("table", {"numbers": torch.zeros(2, 2), "categories": torch.tensor([[0, 4]])}, "column 1 .* 4 to 4"),
         ("cnn", torch.zeros(2, 1, 8, 8), r"shape \[b, 3, h, w\], got \[2, 1, 8, 8\]"),
         ("cnn", torch.zeros(2, 64), r"got \[2, 64\]"),
+        ("segnet", torch.zeros(2, 1, 16, 16), r"shape \[b, 3, h, w\], got \[2, 1, 16, 16\]"),
+        ("segnet", torch.zeros(2, 3, 16, 7), r"too small .* of \[4, 1\]"),
+        ("dilated resnet", torch.zeros(2, 8), r"got \[2, 8\]"),
+        ("named modules", torch.zeros(2, 8), r"got \[2, 8\]"),
     ],
 )
 def test_wrong_inputs_are_named(name: str, wrong: Any, message: str) -> None:
@@ -203,6 +236,18 @@ def test_images_are_flattened_for_an_mlp() -> None:
         (lambda: sharing.TableInputs(0), "at least one column"),
         (lambda: sharing.TableInputs(1, (0,)), "cardinality >= 1"),
         (lambda: sharing.SequentialBackbone([nn.ReLU()], (1, 2)), "one width per stage"),
+        (lambda: sharing.SegNet(0), "at least one channel"),
+        (lambda: sharing.SegNet(widths=(4, 8)), "one width and one number of convolutions"),
+        (lambda: sharing.SegNet(widths=(4, 8), convolutions=(1, 0)), r"convolutions \(1, 0\)"),
+        (lambda: sharing.DilatedResNet(0), "at least one channel"),
+        (lambda: sharing.DilatedResNet(layers=19), "18, 34, 50, 101, 152 or the number of blocks .* got 19"),
+        (lambda: sharing.DilatedResNet(layers=(1, 1), widths=(4,)), "one width and at least one block"),
+        (lambda: sharing.DilatedResNet(layers=()), r"blocks \(\)"),
+        (lambda: sharing.DilatedResNet(stride=4), "one of 8, 16, 32, got 4"),
+        (lambda: sharing.DilatedResNet(layers=(1,), widths=(6,), bottleneck=True), "a quarter of the channels"),
+        (lambda: sharing.OutputsOf(make_network, ("bodi",))(), "no module 'bodi'; its outermost are body, top"),
+        (lambda: sharing.OutputsOf(make_network, ())(), "at least one module"),
+        (lambda: sharing.OutputsOf(make_network, ("top.1", "body.2"))(), r"in this order.* ran: body.2 \(Tensor\)"),
         (lambda: sharing.MLP(4)().split(3), "from 0 .* to 2 .*, got 3"),
     ],
 )
@@ -224,3 +269,196 @@ def test_a_batch_of_one_is_predicted_as_in_a_large_batch() -> None:
     backbone(images)
     backbone.eval()
     torch.testing.assert_close(backbone(images[:1])[-1], backbone(images)[-1][:1])
+
+
+# --- the networks of papers -----------------------------------------------------------------------------------------
+
+
+def test_segnet_has_the_thirteen_convolutions_of_vgg_16_twice() -> None:
+    with torch.device("meta"):
+        backbone = sharing.SegNet()()
+    assert backbone.widths == (64, 128, 256, 512, 512, 512, 256, 128, 64, 64)
+    kernels = [each for each in backbone.parameters() if each.ndim == 4]
+    assert [len(kernels), sum(each.numel() for each in kernels[:13])] == [26, 14_710_464]  # VGG-16's, without biases
+    shapes = [tuple(each.shape[:2]) for each in kernels]  # (above, below)
+    assert shapes[24:12:-1] == [(below, above) for above, below in shapes[1:13]]  # the decoder mirrors the encoder
+
+
+def test_segnet_puts_values_back_where_the_maxima_were() -> None:
+    backbone = sharing.SegNet(1, widths=(1,), convolutions=(1,))().eval()
+    encode, decode = backbone.stages
+    encode.convolutions = decode.convolutions = nn.Identity()
+    image = torch.tensor([[[[1.0, 2.0, 0.0], [4.0, 3.0, 0.0], [9.0, 9.0, 9.0]]]])  # the odd row and column are left out
+    pooled, restored = backbone(image)
+    assert pooled.tolist() == [[[[4.0]]]]
+    assert restored.tolist() == [[[[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]]
+
+
+@pytest.mark.parametrize(
+    "layers, parameters", [(18, 11_176_512), (34, 21_284_672), (50, 23_508_032), (101, 42_500_160)]
+)
+def test_residual_networks_have_the_published_number_of_parameters(layers: int, parameters: int) -> None:
+    with torch.device("meta"):
+        backbone = sharing.DilatedResNet(layers=layers)()
+    assert sum(each.numel() for each in backbone.parameters()) == parameters  # of the networks for ImageNet less fc
+
+
+@pytest.mark.parametrize("bottleneck", [True, False])
+@pytest.mark.parametrize("stride", [8, 16])
+def test_dilation_computes_what_strides_compute_and_what_lies_between(stride: int, bottleneck: bool) -> None:
+    settings: Any = {"layers": (2, 2, 2, 2), "widths": (8, 8, 16, 16), "bottleneck": bottleneck}
+    dilated = sharing.DilatedResNet(1, **settings, stride=stride)().eval()
+    ordinary = sharing.DilatedResNet(1, **settings, stride=32)().eval()
+    ordinary.load_state_dict(dilated.state_dict())
+    images = torch.randn(2, 1, 64, 96)
+    for k, (wide, narrow) in enumerate(zip(dilated(images), ordinary(images), strict=True)):
+        every = max(4 * 2**k // stride, 1)
+        assert wide.shape[2:] == (64 // min(4 * 2**k, stride), 96 // min(4 * 2**k, stride))
+        torch.testing.assert_close(wide[..., ::every, ::every], narrow)
+
+
+def test_trained_weights_come_from_a_folder(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    recipe = sharing.Transformers("resnet", FAMILIES["resnet"])
+    trained = recipe()
+    trained.net.save_pretrained(tmp_path)
+    again = sharing.Transformers("resnet", pretrained=str(tmp_path))().eval()
+    images = torch.randn(2, *again.shape)
+    torch.testing.assert_close(again(images), trained.eval()(images), rtol=0, atol=0)
+    with pytest.raises(PolytaskError, match="holds a resnet, not a swin"):
+        sharing.Transformers("swin", pretrained=str(tmp_path))()
+    with pytest.raises(PolytaskError, match=r"with the weights .* give a folder that save_pretrained wrote, or a name"):
+        sharing.Transformers("resnet", pretrained=str(tmp_path / "nothing here"))()
+
+
+@pytest.mark.parametrize("recipe", [sharing.Timm("resnet18", channels=1), sharing.Torchvision("resnet18")])
+def test_networks_of_other_libraries(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = type(recipe).__name__.lower()
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, library, None)
+        with pytest.raises(PolytaskError, match=f"needs {library}: pip install {library}"):
+            recipe()
+    try:
+        importlib.import_module(library)
+    except Exception as error:
+        pytest.skip(f"{library} can't be imported here ({type(error).__name__})")
+    backbone = recipe()
+    assert backbone.widths[-4:] == (64, 128, 256, 512)
+    assert backbone.walk_widths == backbone.widths
+    check_every_split(backbone, torch.randn(2, *backbone.shape))
+    with pytest.raises(PolytaskError, match=f"{library} cannot build resnet_of_nobody"):
+        dataclasses.replace(recipe, name="resnet_of_nobody")()
+
+
+# --- walking ---------------------------------------------------------------------------------------------------------
+
+UNWALKABLE = {"beit": "a bias of all its layers goes up beside the tokens"}
+WALKED: dict[str, Any] = {
+    **OURS,
+    **{name: sharing.Transformers(name, options) for name, options in FAMILIES.items() if name not in UNWALKABLE},
+}
+
+
+@functools.cache
+def _made(name: str) -> sharing.Backbone:
+    torch.manual_seed(0)
+    if name in FAMILIES:
+        pytest.importorskip("transformers")
+    return WALKED[name]()
+
+
+@pytest.fixture(params=WALKED)
+def walked(request: pytest.FixtureRequest) -> tuple[sharing.Backbone, Any]:
+    backbone = copy.deepcopy(_made(request.param))
+    return backbone, ROWS.get(request.param, torch.randn(2, *getattr(backbone, "shape", (3, 18, 16))))
+
+
+def unchanged(stage: int, output: Tensor) -> Tensor:
+    return output
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_sending_back_what_came_is_the_forward_pass(
+    walked: tuple[sharing.Backbone, Any], training: bool, autocast: bool
+) -> None:
+    backbone, inputs = walked
+    twin = copy.deepcopy(backbone.train(training))  # before and, below, after the walk was found out
+    results, gradients = [], []
+    for each, run in ((backbone, lambda: backbone(inputs)), (twin, lambda: walk_alone(twin, inputs, unchanged))):
+        torch.manual_seed(1)  # dropout
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            results.append(run())
+        sum(feature.float().square().sum() for feature in results[-1]).backward()  # type: ignore[union-attr]
+        gradients.append([parameter.grad for parameter in each.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3 if autocast else 1e-4, atol=1e-4)
+    for (name, a), b in zip(backbone.named_buffers(), twin.buffers(), strict=True):  # statistics of a batch count once
+        assert torch.equal(a, b), name
+    assert copy.deepcopy(twin).walk_widths == twin.walk_widths
+
+
+def test_what_is_sent_is_all_that_is_above(walked: tuple[sharing.Backbone, Any]) -> None:
+    """A constant sent in place of a stage's output: nothing below has a gradient from this feature and those above."""
+    backbone, inputs = walked
+    backbone.eval()
+    whole = backbone(inputs)
+    for at, width in enumerate(backbone.walk_widths):
+        sent: list[Tensor] = []
+        below: list[Tensor] = []
+
+        def change(stage: int, output: Tensor, at: int = at, sent: Any = sent, below: Any = below) -> Tensor:
+            if stage != at:
+                return output
+            below.append(output)
+            sent.append(torch.randn_like(output).requires_grad_())
+            return sent[0]
+
+        features = walk_alone(backbone, inputs, change)
+        assert below[0].shape[1 if below[0].ndim != 3 else 2] == width
+        feeding = [each for each in backbone.parameters() if each.requires_grad]
+        own = torch.autograd.grad(below[0].sum(), feeding, retain_graph=True, allow_unused=True)
+        for k, feature in enumerate(features):
+            reached = torch.autograd.grad(feature.sum(), [sent[0], *feeding], retain_graph=True, allow_unused=True)
+            assert (reached[0] is not None) == (k >= at)
+            if k >= at:
+                assert not [1 for a, b in zip(own, reached[1:], strict=True) if a is not None and b is not None]
+                assert not torch.allclose(feature, whole[k])
+            else:
+                torch.testing.assert_close(feature, whole[k], rtol=0, atol=0)
+
+
+def test_walks_may_take_turns() -> None:
+    pytest.importorskip("transformers")
+    backbone = copy.deepcopy(_made("swin")).eval()
+    one, two = torch.randn(2, *backbone.shape), torch.randn(2, *backbone.shape)
+    walks = backbone.walk(one), backbone.walk(two)
+    outputs = [next(walk) for walk in walks]
+    results: list[Any] = []
+    while len(results) < 2:
+        came, outputs = outputs, []
+        for walk, output in zip(walks, came, strict=True):
+            try:
+                outputs.append(walk.send(output))
+            except StopIteration as end:
+                results.append(end.value)
+        backbone(one)  # nothing of a walk that waits is left in the network
+    torch.testing.assert_close(results, [backbone(one), backbone(two)], rtol=0, atol=0)
+
+
+def test_a_family_in_which_more_than_the_tokens_go_up_cannot_be_walked() -> None:
+    pytest.importorskip("transformers")
+    backbone = sharing.Transformers("beit", FAMILIES["beit"])()
+    with pytest.raises(PolytaskError, match="BeitBackbone can't stop between its stages"):
+        backbone.walk(torch.zeros(2, *backbone.shape))
+    private = {**VIT, "intermediate_size": 8, "use_relative_position_bias": True}
+    assert sharing.Transformers("beit", private)().walk_widths == (8, 8, 8)
+
+
+def test_a_backbone_of_ones_own_says_that_it_cannot_be_walked() -> None:
+    class Own(sharing.Backbone):
+        def forward(self, inputs: Tensor) -> list[Tensor]:
+            return [inputs]
+
+    with pytest.raises(PolytaskError, match="Own can't stop between its stages, as this architecture asks"):
+        Own((3,)).walk(torch.zeros(2, 3))

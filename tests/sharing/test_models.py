@@ -74,6 +74,41 @@ def test_describe_counts() -> None:
     assert max(map(len, str(described).splitlines())) < 80
 
 
+def test_describe_says_what_a_scene_is_made_of() -> None:
+    """A trunk that decodes, maps and a number: the number's head reads the last map, pooled."""
+    scene = (tasks.Segmentation("parts", 4), tasks.Depth("far.depth"), tasks.Binary("dark"))
+    described = sharing.describe(sharing.HardSharing(sharing.SegNet(1, (4, 8), (1, 1)), scene))
+    assert [(part.module, part.tasks) for part in described.parts] == [
+        ("shared", ("parts", "far.depth", "dark")),
+        ("heads.parts", ("parts",)),
+        ("heads.far.depth", ("far.depth",)),
+        ("heads.dark", ("dark",)),
+    ]
+    convolution = 4 * 4 * 9 + 4  # before the task's own layer, a 1 x 1 convolution for maps
+    assert [part.parameters for part in described.parts[1:]] == [convolution + 4 * 4 + 4, convolution + 4 + 1, 4 + 1]
+
+
+def test_a_task_uses_no_norm_of_features_that_it_does_not_read() -> None:
+    """Swin norms every stage's feature: those below the last are there for maps, and nobody else's."""
+    pytest.importorskip("transformers")
+    swin = sharing.Transformers(
+        "swin",
+        num_channels=1,
+        image_size=32,
+        patch_size=4,
+        embed_dim=8,
+        depths=(1, 1),
+        num_heads=(1, 1),
+        window_size=4,
+    )
+    model = sharing.HardSharing(swin, [tasks.Depth("depth"), tasks.Binary("dark")])
+    users = {name: tasks for name, tasks in model.shared_by().items() if "hidden_states_norms" in name}
+    assert [(name.split(".")[-2], tasks) for name, tasks in users.items() if "weight" in name] == [
+        ("stage1", ("depth",)),
+        ("stage2", ("depth", "dark")),
+    ]
+
+
 def test_describe_refuses_what_cannot_tell() -> None:
     with pytest.raises(PolytaskError, match="does not say what it shares"):
         sharing.describe(nn.Linear(1, 1))

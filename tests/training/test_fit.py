@@ -192,9 +192,9 @@ def _pieces(
     seen: list[torch.Tensor] = []
 
     class Watched(TensorData):
-        def piece(self, index, whole):
+        def piece(self, index, whole, *more):
             seen.append(index)
-            return super().piece(index, whole)
+            return super().piece(index, whole, *more)
 
     learns = data(batch, missing=0.0)
     watched = Watched(learns.inputs, learns.targets)

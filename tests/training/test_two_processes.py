@@ -10,12 +10,13 @@ from pathlib import Path
 import fit_worker
 import pytest
 import torch
-from training_cases import BY_WORLD, flat, model, train
+from objective_cases import WORLDS
+from training_cases import flat, train
 
 from polytask.training import load_tree
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
-every = pytest.mark.parametrize("name", BY_WORLD)
+every = pytest.mark.parametrize("name", WORLDS)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +55,8 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict]]:
 
 @every
 def test_weights_are_those_of_one_process(ranks: list[dict[str, dict]], name: str) -> None:
-    make, options = BY_WORLD[name]
-    net, fitted = train(make(), net=model(dropout=0.0), **options)
+    make, net_of, options = WORLDS[name]
+    net, fitted = train(make(), net=net_of(), **options)
     found = ranks[0][name]
     torch.testing.assert_close(found["weights"], flat(net), rtol=1e-5, atol=1e-5)
     assert found["steps"] == fitted.steps and found["best"] == fitted.best_epoch
@@ -64,6 +65,7 @@ def test_weights_are_those_of_one_process(ranks: list[dict[str, dict]], name: st
         for task, scores in here["validation"].items():
             assert there["validation"][task] == pytest.approx(scores, rel=1e-4)
             assert there["train"][task]["loss"] == pytest.approx(here["train"][task]["loss"], rel=1e-4)
+        assert there.get("penalty", 0.0) == pytest.approx(here.get("penalty", 0.0), rel=1e-4)
 
 
 @every

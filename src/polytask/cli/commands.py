@@ -23,9 +23,11 @@ from polytask.cli.arguments import Settings
 from polytask.cli.catalogues import Architecture, Part, ProblemName, Trunk
 from polytask.cli.forecast import forecast
 from polytask.cli.listing import catalogue
+from polytask.cli.pictures import predict_folder
 from polytask.cli.progress import RunsProgress, epoch_line
 from polytask.cli.saved import SavedRun
-from polytask.cli.text import counted, say
+from polytask.cli.text import counted, file_name, say
+from polytask.deployment import export_onnx, export_program
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.sharing import HardSharing
@@ -37,6 +39,7 @@ from polytask.study.report import write
 from polytask.training import Budget, constant_scores
 from polytask.training.folder import read_json
 
+EXPORTS = {"onnx": (export_onnx, ".onnx"), "torch": (export_program, ".pt2")}
 BALANCERS: tuple[Balancer, ...] = (Equal(), Uncertainty(), DWA(), PCGrad(), MGDA())
 Way = Literal["auto", "sequential", "batched", "layerwise", "two-pass"]
 HARD = Architecture(HardSharing)
@@ -267,28 +270,72 @@ def evaluate(run: Path, split: str = "test", data_root: Path | None = None) -> N
     show.scores(saved.tasks, split, found, constant)
 
 
-def predict(run: Path, data: Path, out: Path = Path("predictions.csv")) -> None:
-    """Predict the tasks of a run for every row of a new table.
+def predict(run: Path, data: Path, out: Path | None = None) -> None:
+    """Predict the tasks of a run for every row of a new table, or for every picture in a folder.
+
+    Maps (segmentation, depth, ...) are written as PNG files of the size of each picture: numbers (class, millimetres,
+    ...) in one folder, colours to look at in another. Pictures that can't be read are left out and told.
 
     Args:
-        run: the folder of a run that was trained on a table
-        data: a .csv or .parquet file with the columns that the network was trained on
-        out: the table with the predictions added, .csv or .parquet
+        run: the folder of a run
+        data: a .csv or .parquet file with the columns that the network was trained on, or a folder of pictures
+        out: the table with the predictions added, .csv or .parquet; for pictures a folder. If not given,
+            predictions.csv, for pictures predictions
     """
-    if out.suffix not in {".csv", ".parquet", ".pq"}:
-        raise PolytaskError(f"--out: expected a name that ends in .csv or .parquet, got {out}")
-    if out.resolve() == data.resolve():
-        raise PolytaskError(f"--out: {out} is the table to predict; give another name, so that it is not overwritten")
     saved = SavedRun.open(run)
+    if data.is_dir():
+        show.pictures(predict_folder(saved, data, out or Path("predictions")))
+        return
+    target = out or Path("predictions.csv")
+    if target.suffix not in {".csv", ".parquet", ".pq"}:
+        raise PolytaskError(f"--out: expected a name that ends in .csv or .parquet, got {target}")
+    if target.resolve() == data.resolve():
+        raise PolytaskError(
+            f"--out: {target} is the table to predict; give another name, so that it is not overwritten"
+        )
     table = saved.predicted(data)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix in {".parquet", ".pq"}:
-        table.write_parquet(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix in {".parquet", ".pq"}:
+        table.write_parquet(target)
     else:
-        table.write_csv(out)
+        table.write_csv(target)
     added = [name for name in table.columns if name.startswith("predicted ")]
     say(f"{table.height:,} rows: {', '.join(added)}")
-    say(f"Predictions: {out}")
+    say(f"Predictions: {target}")
+
+
+def export(
+    run: Path,
+    out: Path | None = None,
+    formats: tuple[Literal["onnx", "torch"], ...] = ("onnx",),
+    tasks: tuple[str, ...] = (),
+    apart: bool = True,
+    decoded: bool = False,
+) -> None:
+    """Write the network of a run as files that run without polytask: one for all tasks, and one for each.
+
+    A file holds nothing that its tasks do not need. ONNX files are run once and compared with torch.
+
+    Args:
+        run: the folder of a run
+        out: the folder of the files; <run>/export if not given
+        formats: onnx (.onnx, needs polytask[onnx]) and torch (.pt2, a program of torch.export)
+        tasks: which; all if not given
+        apart: also one file per task
+        decoded: predictions as people read them (probabilities, metres), not as the network gives them
+    """
+    saved = SavedRun.open(run)
+    names = saved.model.asked(tasks or None)
+    sets = {"all tasks" if len(names) == len(saved.tasks) else file_name(" ".join(names)): names}
+    if apart:
+        sets |= {file_name(name): [name] for name in names}
+    example = saved.form.example(2)
+    folder = out or run / "export"
+    for kind in formats:
+        write_file, ending = EXPORTS[kind]
+        for stem, chosen in sets.items():
+            path = write_file(saved.model, example, folder / f"{stem}{ending}", chosen, decoded)
+            say(f"{path}: {', '.join(chosen)} ({path.stat().st_size / 2**20:.2f} MiB)")
 
 
 def report(study: Path) -> None:

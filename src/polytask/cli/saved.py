@@ -24,6 +24,7 @@ from polytask.cli.catalogues import (
 )
 from polytask.cli.errors import Refused
 from polytask.cli.names import Call
+from polytask.data.form import Form
 from polytask.data.tables import TablePreprocessing
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
@@ -97,6 +98,15 @@ class SavedRun:
         how = "single-task" if self.job["baseline"] else self.arm.name
         return f"{self.job['problem']}: {how}, seed {self.job['seed']}"
 
+    @property
+    def form(self) -> Form:
+        """What a sample of its inputs looks like.
+
+        Raises:
+            PolytaskError: the run is of a polytask that did not write it down.
+        """
+        return Form.from_json(read_json(self.folder / "inputs.json"))
+
     def problem(self, data_root: Path | None = None) -> Problem:
         """The problem that the network was trained on, with this network's tasks.
 
@@ -132,8 +142,8 @@ class SavedRun:
         learned = self.folder / "preprocessing.json"
         if not learned.is_file():
             raise PolytaskError(
-                f"{self.folder} was trained on {self.job['problem']}, which is no table: predict works with "
-                "runs on a .csv or .parquet file; use `polytask evaluate` here, or the network from Python"
+                f"{self.folder} was trained on {self.job['problem']}, which is no table; give predict a folder of "
+                "images where the network reads images, score it by `polytask evaluate`, or call it from Python"
             )
         try:
             preprocessing = TablePreprocessing.from_json(read_json(learned))

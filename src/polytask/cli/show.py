@@ -9,6 +9,7 @@ from rich.table import Table
 from torch import nn
 
 from polytask.cli.forecast import Cost
+from polytask.cli.pictures import Predicted
 from polytask.cli.text import NOTHING, amount, counted, duration, grid, number, say, show, spread, wrapped
 from polytask.data.tables import TableSchema
 from polytask.problems import Problem
@@ -51,6 +52,19 @@ def labels(posed: Problem) -> None:
         found = (f"{data.counts()[task.name]:,}" for data in posed.splits.values())
         table.add_row(task.name, type(task).__name__ + aside, *found)
     show(table)
+
+
+def pictures(found: Predicted) -> None:
+    """What was predicted for a folder of pictures."""
+    say(f"{counted(found.done, 'picture')} predicted")
+    if found.resized:
+        say(f"{counted(found.resized, 'picture')} had another size than those of the training: resized there and back")
+    for reason in found.skipped.values():
+        say(f"Skipped: {reason}", "yellow")
+    if found.skipped:
+        say(f"{counted(len(found.skipped), 'picture')} skipped")
+    for path in found.written:
+        say(f"Written: {path}")
 
 
 def sharing(model: nn.Module) -> None:

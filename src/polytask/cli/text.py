@@ -3,6 +3,7 @@
 import math
 import sys
 import textwrap
+from urllib.parse import quote
 
 from rich import box
 from rich.console import Console
@@ -116,3 +117,12 @@ def amount(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f}{unit}"
     return str(count)
+
+
+def file_name(task: str) -> str:
+    """The name of a task as a file or folder can have it; different names stay different.
+
+    >>> file_name("left hand"), file_name("in/out")
+    ('left hand', 'in%2Fout')
+    """
+    return quote(task, safe=" ,;+-_=()[]{}&")

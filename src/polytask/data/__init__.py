@@ -1,7 +1,30 @@
-"""Inputs and targets in memory, batches, splits, tables; nothing about models."""
+"""Inputs and targets in memory, batches, splits, augmentation, pictures, tables; nothing about models."""
 
-from polytask.data.arrays import Batch, TensorData
+from polytask.data._random import draw_number
+from polytask.data.arrays import TensorData
+from polytask.data.augment import Augmentation, Move, RandomFlip, RandomScaleCrop
+from polytask.data.batch import Augment, Batch
 from polytask.data.batches import Batches
+from polytask.data.followers import DepthMap, Follower, LabelMap, NormalMap, Points, ValueMap
 from polytask.data.splits import split
+from polytask.data.views import View
 
-__all__ = ["Batch", "Batches", "TensorData", "split"]
+__all__ = [
+    "Augment",
+    "Augmentation",
+    "Batch",
+    "Batches",
+    "DepthMap",
+    "Follower",
+    "LabelMap",
+    "Move",
+    "NormalMap",
+    "Points",
+    "RandomFlip",
+    "RandomScaleCrop",
+    "TensorData",
+    "ValueMap",
+    "View",
+    "draw_number",
+    "split",
+]

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from polytask.data.arrays import Batch, TensorData
+from polytask.data._random import draw_number
+from polytask.data.arrays import TensorData
+from polytask.data.batch import Batch
 from polytask.errors import PolytaskError
 
 
@@ -26,6 +28,7 @@ class Batches:
         start: skip this many batches.
         samples: how many make an epoch, by default all of them once; more go on with further permutations.
         rank, world: this process and how many there are: process r gets samples r, r + world, ... of every batch.
+        augmented: augment the batches, where the data say how, by draws made of seed, epoch and number of the batch.
 
     >>> import torch
     >>> data = TensorData(torch.arange(5.0), {})
@@ -45,6 +48,7 @@ class Batches:
     samples: int | None = None
     rank: int = 0
     world: int = 1
+    augmented: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -58,12 +62,13 @@ class Batches:
             raise PolytaskError("there are no samples to make batches of: the data set is empty")
 
     def __len__(self) -> int:
-        full, rest = divmod(self.samples or len(self.data), self.batch_size)
-        return full + (rest > 0 and (not self.drop_last or full == 0)) - self.start
+        return self._whole_epoch() - self.start
 
     def __iter__(self) -> Iterator[Batch]:
-        for whole in self.indices():
-            yield self.data.piece(whole[self.rank :: self.world], whole)
+        first = self.epoch * self._whole_epoch() + self.start
+        for number, whole in enumerate(self.indices(), first):
+            draw = draw_number(self.seed, number) if self.augmented else None
+            yield self.data.piece(whole[self.rank :: self.world], whole, draw)
 
     def indices(self) -> Iterator[Tensor]:
         """The sample numbers of every batch, over all processes."""
@@ -84,3 +89,7 @@ class Batches:
     def at(self, epoch: int, start: int = 0) -> "Batches":
         """The batches of another epoch, from batch `start` on."""
         return replace(self, epoch=epoch, start=start)
+
+    def _whole_epoch(self) -> int:
+        full, rest = divmod(self.samples or len(self.data), self.batch_size)
+        return full + (rest > 0 and (not self.drop_last or full == 0))

@@ -3,9 +3,13 @@
 from polytask.problems.adult import adult
 from polytask.problems.breast_cancer import breast_cancer
 from polytask.problems.census_income import census_income
+from polytask.problems.cifar10 import cifar10
 from polytask.problems.digits import digits
 from polytask.problems.multi_mnist import multi_mnist
+from polytask.problems.nyuv2 import nyuv2
 from polytask.problems.problem import Problem
+from polytask.problems.rooms import rooms
+from polytask.problems.superclasses import cifar100, superclasses
 from polytask.problems.table import table
 
 __all__ = [
@@ -13,7 +17,12 @@ __all__ = [
     "adult",
     "breast_cancer",
     "census_income",
+    "cifar10",
+    "cifar100",
     "digits",
     "multi_mnist",
+    "nyuv2",
+    "superclasses",
+    "rooms",
     "table",
 ]

@@ -1,6 +1,11 @@
 """Data files that problems read from disk."""
 
+import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from polytask.errors import PolytaskError
 
@@ -13,3 +18,20 @@ def data_file(data_root: str | Path, name: str) -> Path:
     if not root.is_dir():
         raise PolytaskError(f"no folder {root}: --data-root must be the folder that holds {name}")
     raise PolytaskError(f"expected the file {path} and it is not there; put it there or give another --data-root")
+
+
+def read_archive(path: Path, *needed: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """Everything in a .npz file.
+
+    Raises:
+        PolytaskError: it is no whole one, or lacks an array that is needed.
+    """
+    try:
+        with np.load(path) as file:
+            found = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise PolytaskError(f"{path} is no whole .npz file ({type(error).__name__}: {error}); copy it again") from error
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise PolytaskError(f"{path} lacks the arrays {', '.join(missing)}; it holds {', '.join(found)}")
+    return found

@@ -1,30 +1,105 @@
 """Modules in, {task: prediction} out: backbones, and who shares what of them."""
 
 from polytask.sharing.backbone import Backbone, SequentialBackbone, State
-from polytask.sharing.backbones import MLP, SmallCNN, TableInputs, Transformers
+from polytask.sharing.backbones import (
+    MLP,
+    DilatedResNet,
+    OutputsOf,
+    SegNet,
+    SmallCNN,
+    TableInputs,
+    Timm,
+    Torchvision,
+    Transformers,
+)
+from polytask.sharing.decoders import (
+    AttentionGated,
+    Cascade,
+    ConcatenationDistillation,
+    Distillation,
+    Distilling,
+    MessagePassing,
+    MTINet,
+    PADNet,
+)
 from polytask.sharing.describe import Description, Part, describe
-from polytask.sharing.heads import FPN, Decoder, LastMap, pool
+from polytask.sharing.heads import FPN, Decoder, DeepLab, LastMap, pool
 from polytask.sharing.model import MultiTaskModel
 from polytask.sharing.stacked import StackedHeads
-from polytask.sharing.trunks import HardSharing, Independent
+from polytask.sharing.starting import start_from
+from polytask.sharing.trunks import (
+    ASTMT,
+    MTAN,
+    NDDR,
+    Adapter,
+    Adapters,
+    Addition,
+    Bottleneck,
+    Concatenation,
+    Conditioned,
+    Conditioning,
+    CrossStitch,
+    FiLM,
+    Gating,
+    GradientDiscriminator,
+    HardSharing,
+    Independent,
+    LearnedDescriptors,
+    LoRA,
+    Sluice,
+    SoftSharing,
+)
 
 __all__ = [
+    "ASTMT",
     "FPN",
     "MLP",
+    "MTAN",
+    "NDDR",
+    "Adapter",
+    "Adapters",
+    "Addition",
+    "AttentionGated",
     "Backbone",
+    "Bottleneck",
+    "Cascade",
+    "Concatenation",
+    "ConcatenationDistillation",
+    "Conditioned",
+    "Conditioning",
+    "CrossStitch",
     "Decoder",
+    "DeepLab",
     "Description",
+    "DilatedResNet",
+    "Distillation",
+    "Distilling",
+    "FiLM",
+    "Gating",
+    "GradientDiscriminator",
     "HardSharing",
     "Independent",
     "LastMap",
+    "LearnedDescriptors",
+    "LoRA",
+    "MTINet",
+    "MessagePassing",
     "MultiTaskModel",
+    "OutputsOf",
+    "PADNet",
     "Part",
+    "SegNet",
     "SequentialBackbone",
+    "Sluice",
     "SmallCNN",
+    "SoftSharing",
     "StackedHeads",
     "State",
     "TableInputs",
+    "Timm",
+    "Torchvision",
     "Transformers",
     "describe",
     "pool",
+    "start_from",
 ]

@@ -1,7 +1,7 @@
 """What every backbone is: stages one above the other, and a clean cut between any two of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -56,6 +56,19 @@ class Backbone(nn.Module, ABC):
         Backbones whose stages all lead to the last one, as most do, only remember it.
         """
         self.kept = tuple(stages)
+
+    def used_for(self, stages: Iterable[int]) -> list[nn.Module]:
+        """The modules that these stages' features (0 to S - 1) are made with, every parameter of which takes part.
+
+        All of the backbone, where every stage leads to the ones above and one of these is the last. For
+        `MultiTaskModel.used_by`: a task that reads only the last stage uses no norms of other stages' features.
+
+        >>> from polytask import sharing
+        >>> backbone = sharing.MLP(3, widths=(4, 5))()
+        >>> backbone.used_for([1]) == [backbone], backbone.used_for([0]) == [backbone.stages[0]]
+        (True, True)
+        """
+        return [self]
 
     @property
     def walk_widths(self) -> tuple[int, ...]:
@@ -141,6 +154,10 @@ class SequentialBackbone(Backbone):
     def forward(self, inputs: Any) -> list[Tensor]:
         return _run(self.stages, inputs)
 
+    def used_for(self, stages: Iterable[int]) -> list[nn.Module]:
+        above = max(stages) + 1
+        return [self] if above == len(self.stages) else list(self.stages[:above])
+
     def walk(self, inputs: Any) -> Generator[Tensor, Tensor, list[Tensor]]:
         features, feature = [], inputs
         for stage in self.stages:
@@ -192,10 +209,38 @@ def _run(stages: Iterable[nn.Module], feature: Any) -> list[Tensor]:
     return features
 
 
-def _state(features: list[Tensor], kept: Iterable[int]) -> State:
+def parts_without(module: nn.Module, left_out: Collection[int]) -> Iterator[nn.Module]:
+    """The largest parts of a module that hold none of the parameters left out, which are given by their ids."""
+    if not any(id(each) in left_out for each in module.parameters()):
+        yield module
+        return
+    own = [each for each in module.parameters(recurse=False) if id(each) not in left_out]
+    if own:
+        yield nn.ParameterList(own)
+    for child in module.children():
+        yield from parts_without(child, left_out)
+
+
+def run_to_the_end(walk: Generator[Tensor, Tensor, list[Tensor]]) -> list[Tensor]:
+    """The features of a walk on which nothing is changed."""
+    try:
+        output = next(walk)
+        while True:
+            output = walk.send(output)
+    except StopIteration as end:
+        return end.value
+
+
+def state_of(features: list[Tensor], kept: Iterable[int]) -> State:
     """What goes up from the stages below a cut: the features that are read there or above it, and the others."""
     read = [k for k in range(len(features)) if k in kept or k == len(features) - 1]
     return State([features[k] for k in read], [None if k in read else each for k, each in enumerate(features)])
+
+
+def whole_features(state: State) -> list[Tensor]:
+    """The features of all stages below a cut, from the `state_of` them."""
+    read = iter(state.cut)
+    return [next(read) if each is None else each for each in state.rest]
 
 
 class _Lower(nn.Module):
@@ -205,7 +250,7 @@ class _Lower(nn.Module):
         self.kept = tuple(kept)
 
     def forward(self, inputs: Any) -> State:
-        return _state(_run(self.stages, inputs), self.kept)
+        return state_of(_run(self.stages, inputs), self.kept)
 
 
 class _Upper(nn.Module):
@@ -214,8 +259,7 @@ class _Upper(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, state: State) -> list[Tensor]:
-        read = iter(state.cut)
-        below = [next(read) if each is None else each for each in state.rest]
+        below = whole_features(state)
         return [*below, *_run(self.stages, below[-1])]
 
 
@@ -239,4 +283,4 @@ class _ToState(nn.Module):
         self.whole = whole
 
     def forward(self, inputs: Any) -> State:
-        return _state(self.whole(inputs), self.whole.kept)
+        return state_of(self.whole(inputs), self.whole.kept)

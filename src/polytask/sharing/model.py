@@ -25,6 +25,8 @@ class MultiTaskModel(nn.Module, ABC):
     """
 
     tasks: tuple[Task, ...]
+    keep_maps: bool = False
+    """Whether a forward pass keeps the attention maps that `maps_inside` tells; set it for a look, not in training."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
@@ -66,6 +68,9 @@ class MultiTaskModel(nn.Module, ABC):
     def penalty(self, losses: Mapping[str, Tensor]) -> Tensor | None:
         """An objective that is no task, to be added to the losses unbalanced; None where there is none.
 
+        Its gradient is added to that of the balanced losses; no balancer sees it. `training.fit` asks for it once per
+        forward pass, and again for every piece of a batch that is cut: it is then a mean over the pieces.
+
         Args:
             losses: of the tasks, from the last forward pass, with its graph.
 
@@ -76,11 +81,43 @@ class MultiTaskModel(nn.Module, ABC):
 
     def intermediate(self) -> dict[str, list[Tensor]]:
         """Further predictions of the last forward pass, by task: the task's own loss is to be added for each of them
-        (deep supervision). Empty in evaluation, and where an architecture has none."""
+        (deep supervision). Empty in evaluation, and where an architecture has none.
+
+        Returns:
+            {task: [prediction, ...]}, each as the task's loss expects it; of tasks that the pass was asked for.
+        """
+        return {}
+
+    def inside(self) -> dict[str, dict[str, float]]:
+        """Numbers worth following over the training, for the reader of a report: {panel: {line: number}}.
+
+        A panel is one picture of a few lines on a common axis: the weights of one cross-stitch unit, the mean of every
+        task's attention masks. `training.fit` records them once per epoch, after its last step, before the model is
+        evaluated. They are read from parameters, or from what the last forward pass in training mode left on the
+        model. Empty where an architecture has nothing of the kind.
+
+        Returns:
+            The same panels and lines every time it is called; plain floats.
+        """
+        return {}
+
+    def maps_inside(self) -> dict[str, Tensor]:
+        """Attention maps of the last forward pass made while `keep_maps` was True, by what a reader calls them.
+
+        Returns:
+            {label: [b, h, w] in 0..1}, of any size (a stage's own will do), on the model's device, without a graph;
+            empty where an architecture has none, or none were kept. A label says whose and where: "depth, stage 2".
+        """
         return {}
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """What the model learns, as groups for a torch optimizer: some parameters want a rate of their own.
+
+        Args:
+            learning_rate: of the training; a group that wants another one says so with "lr", as a multiple of it.
+
+        Returns:
+            Every parameter that learns once; what a group does not say, the optimizer's defaults say.
 
         >>> from polytask import sharing, tasks
         >>> model = sharing.HardSharing(sharing.MLP(4), [tasks.Binary("a")])

@@ -27,7 +27,8 @@ def walk_together(
     Args:
         backbones: by task, all with equally many stages.
         inputs: of all of them.
-        mix: from the number of a stage and the outputs of all backbones there to what goes on in each.
+        mix: from the number of a stage and the outputs of all backbones there to what goes on in each; a backbone that
+            it leaves out stops there, and gives no features.
 
     >>> import torch
     >>> from polytask import sharing
@@ -44,9 +45,9 @@ def walk_together(
     while True:
         mixed = mix(stage, outputs)
         outputs = {}
-        for name, walk in walks.items():
+        for name, sent in mixed.items():
             try:
-                outputs[name] = walk.send(mixed[name])
+                outputs[name] = walks[name].send(sent)
             except StopIteration as end:
                 features[name] = end.value
         if not outputs:

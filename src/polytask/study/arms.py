@@ -44,6 +44,9 @@ class Arm:
         at_features: balance gradients at the shared features instead of at the parameters.
         way: how the gradients of all tasks are made; see `balancing.backward`.
         estimate: weigh by the last of the shared layers only.
+        from_single_task: start every task's own network from the single-task network that was trained with the same
+            seed (`sharing.start_from`), as the papers of cross-stitch and NDDR-CNN do. Such an arm has spent the
+            baselines' training besides its own.
 
     >>> from functools import cached_property, partial
     >>> from polytask.balancing import PCGrad
@@ -53,6 +56,8 @@ class Arm:
     'HardSharing(shared_stages=1) + PCGrad(seed=3)'
     >>> Arm(balancer=PCGrad(), estimate=LastLayers(0.25)).balancer_name
     'PCGrad by the last 0.25 of the layers'
+    >>> Arm(from_single_task=True).name
+    'HardSharing + Equal, from single-task'
     """
 
     sharing: Sharing = HardSharing
@@ -60,6 +65,7 @@ class Arm:
     at_features: bool = False
     way: str = "auto"
     estimate: LastLayers | None = None
+    from_single_task: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.balancer, Balancer) or not is_dataclass(self.balancer):
@@ -71,7 +77,8 @@ class Arm:
     @cached_property
     def name(self) -> str:
         """What the arm is called in tables."""
-        return f"{self.sharing_name} + {self.balancer_name}"
+        start = f", from {SINGLE_TASK}" if self.from_single_task else ""
+        return f"{self.sharing_name} + {self.balancer_name}{start}"
 
     @cached_property
     def sharing_name(self) -> str:
@@ -91,10 +98,10 @@ class Arm:
 
     @cached_property
     def changed(self) -> dict[str, Any]:
-        """Way and estimate where they are not the defaults: what was trained before they existed names neither."""
+        """What came later, where it is not the default: what was trained before it existed names none of it."""
         return {
             name: getattr(self, name)
-            for name in ("way", "estimate")
+            for name in ("way", "estimate", "from_single_task")
             if getattr(self, name) != getattr(type(self), name)
         }
 

@@ -17,6 +17,7 @@ from polytask._plain import plain
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.study.arms import Arm
+from polytask.study.examples import example_rows
 from polytask.study.rehearse import rehearse
 from polytask.study.run import Job, baselines, finished, train
 from polytask.study.summarise import summarise
@@ -51,7 +52,8 @@ def compare(
     """Train the single-task baselines and every arm with every seed, and sum up what was gained or lost per task.
 
     Every network gets the same budget; the best epoch of each is chosen on validation data, and so is the arm that
-    the verdict speaks of; the test split is read once per network, afterwards. A run that is finished in `folder` is
+    the verdict speaks of; the test split is read once per network, afterwards. Of tasks that can be shown, the networks
+    of the first seed keep pictures of four test samples. A run that is finished in `folder` is
     not trained again, an interrupted one goes on from its checkpoint, a failed one is tried again.
 
     Args:
@@ -76,8 +78,13 @@ def compare(
     spent = budget if isinstance(budget, Budget) else Budget().updated({**problem.suggested, **(budget or {})})
     candidates = _with_equal(arms)
     rehearse(problem, candidates, spent, asked, backend, confidence)
-    alone = baselines(problem, asked, spent)
-    together = [Job(problem, arm, seed, spent) for seed in asked for arm in candidates]
+    shown = example_rows(problem)
+    alone = baselines(problem, asked, spent, shown)
+    together = [
+        Job(problem, arm, seed, spent, examples=shown if seed == asked[0] else (), starts=_starts(alone, seed, root))
+        for seed in asked
+        for arm in candidates
+    ]
     order = [job.key for job in [*alone, *together]]
     records: list[Record] = []
 
@@ -106,6 +113,11 @@ def compare(
     summary = summarise(problem, directions(problem.tasks), candidates, asked, spent, records, _command(), confidence)
     write_whole(root / "study.json", json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
     return Study(root, records, summary)
+
+
+def _starts(alone: Sequence[Job], seed: int, root: Path) -> dict[str, Path]:
+    """The folders of the single-task networks of a seed, by task."""
+    return {job.problem.tasks[0].name: root / "runs" / job.key for job in alone if job.seed == seed}
 
 
 def _with_equal(arms: Sequence[Arm]) -> list[Arm]:

@@ -8,6 +8,7 @@ from joblib import parallel_config
 
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
+from polytask.sharing.starting import start_from
 from polytask.study.arms import Arm
 from polytask.training import Budget, make_optimizer
 from polytask.training.evaluate import selection_score
@@ -37,6 +38,9 @@ def rehearse(
         balancer = copy.deepcopy(arm.balancer)
         balancer.bind(problem.tasks)
         model = arm.sharing(problem.backbone, problem.tasks)
+        if arm.from_single_task:
+            alone = {task.name: Arm().sharing(problem.backbone, [task]) for task in problem.tasks}
+            start_from(model, {name: each.state_dict() for name, each in alone.items()})
         make_optimizer(budget, model, balancer)
         steps = arm.steps(model, problem, balancer, budget)
         if steps.at_features or arm.changed:

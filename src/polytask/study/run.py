@@ -2,10 +2,11 @@
 
 import copy
 import json
+import math
 import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from threadpoolctl import threadpool_limits
 
 import polytask
 from polytask._plain import checksum, plain
+from polytask.data.form import Form
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
+from polytask.sharing import MultiTaskModel
 from polytask.study.arms import SINGLE_TASK, Arm
+from polytask.study.examples import Rows, examples, rows_alone
 from polytask.training import Budget, evaluate, fit
 from polytask.training.checkpoint import write_whole
 from polytask.training.folder import read_json
+from polytask.training.starting import start_from_runs
 
 SCHEMA = 1
 
@@ -36,6 +41,8 @@ class Job:
         budget: what it may spend.
         samples_per_epoch: training samples that make an epoch: those of the whole problem, also for a task that has
             labels in some of the rows only, so that all networks take equally many steps.
+        examples: test samples whose predictions are kept as pictures (`example_rows`).
+        starts: folders of the single-task runs that an arm `from_single_task` starts from, by task.
     """
 
     problem: Problem
@@ -43,6 +50,8 @@ class Job:
     seed: int
     budget: Budget
     samples_per_epoch: int | None = None
+    examples: Rows = ()
+    starts: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -164,10 +173,13 @@ def _results(
     _refuse_other(job, folder)
     if _first_process():
         write_whole(folder / "job.json", json.dumps(job.described, indent=1, ensure_ascii=False).encode())
+        form = Form.of(problem.splits["train"].gather(torch.zeros(1, dtype=torch.long)).inputs)
+        write_whole(folder / "inputs.json", json.dumps(form.to_json()).encode())
         if problem.preprocessing is not None:
             write_whole(folder / "preprocessing.json", json.dumps(problem.preprocessing.to_json()).encode())
     torch.manual_seed(job.seed)
     model = arm.sharing(problem.backbone, problem.tasks)
+    started = _started(model, job) if arm.from_single_task else {}
     fitted = fit(
         model,
         problem.tasks,
@@ -201,7 +213,33 @@ def _results(
             "skipped": fitted.skipped,
             "epochs": fitted.epochs,
         }
+        | started
+        | _examples(model, job, device)
     )
+
+
+def _started(model: MultiTaskModel, job: Job) -> dict[str, Any]:
+    """Start the network from the single-task ones of the job; which they were, and what they had spent."""
+    if set(job.starts) != {task.name for task in job.problem.tasks}:
+        raise PolytaskError(
+            f"arm '{job.arm_name}' starts from trained single-task networks: give the folder of one for every task "
+            "(study.compare trains them first and does so itself)"
+        )
+    start_from_runs(model, job.starts)
+    records = {task: read_json(folder / "record.json") for task, folder in job.starts.items()}
+    seconds = math.fsum(record["seconds"] for record in records.values())
+    return {"start": {"runs": {task: record["key"] for task, record in records.items()}, "seconds": seconds}}
+
+
+def _examples(model: MultiTaskModel, job: Job, device: torch.device) -> dict[str, Any]:
+    """Pictures of the job's examples; what went wrong with them ends no run."""
+    if not job.examples:
+        return {}
+    try:
+        found = examples(model, job.problem, job.examples, device)
+    except Exception as error:  # of a user's own task
+        return {"examples": {"error": f"{type(error).__name__}: {error}"}}
+    return {"examples": found} if found else {}
 
 
 def _refuse_other(job: Job, folder: Path) -> None:
@@ -217,10 +255,19 @@ def _refuse_other(job: Job, folder: Path) -> None:
         )
 
 
-def baselines(problem: Problem, seeds: Sequence[int], budget: Budget) -> list[Job]:
+def baselines(problem: Problem, seeds: Sequence[int], budget: Budget, shown: Sequence[int] = ()) -> list[Job]:
     """The single-task networks: every task alone, on its own rows, for as many steps as the joint networks, and
-    chosen by its own validation score."""
+    chosen by its own validation score.
+
+    Args:
+        problem, seeds, budget: of the study.
+        shown: test samples whose predictions the networks of the first seed keep as pictures.
+    """
     alone = replace(budget, select=None)
-    apart = [problem.only(task.name) for task in problem.tasks]
+    apart = [(problem.only(task.name), rows_alone(problem, shown, task)) for task in problem.tasks]
     samples = len(problem.splits["train"])
-    return [Job(each, None, seed, alone, samples) for seed in seeds for each in apart]
+    return [
+        Job(each, None, seed, alone, samples, rows if seed == seeds[0] else ())
+        for seed in seeds
+        for each, rows in apart
+    ]

@@ -76,7 +76,8 @@ def summarise(
 
 
 def _task(task: Task, ways: Directions) -> TaskInfo:
-    metrics = tuple(MetricInfo(name, higher, task.unit) for name, higher in ways[task.name].items())
+    units = task.metric_units()
+    metrics = tuple(MetricInfo(name, higher, units[name]) for name, higher in ways[task.name].items())
     return TaskInfo(task.name, type(task).__name__, task.auxiliary, task.importance, metrics)
 
 
@@ -87,12 +88,15 @@ def _merged(records: Sequence[Mapping[str, Any]], arm: str, tasks: int) -> dict[
         if record["arm"] != arm or record["status"] != "finished":
             continue
         one = found.setdefault(
-            record["seed"], {"test": {}, "validation": {}, "seconds": 0.0, "parameters": 0, "memory_mib": 0.0}
+            record["seed"],
+            {"test": {}, "validation": {}, "seconds": 0.0, "parameters": 0, "memory_mib": 0.0, "multiply_adds": []},
         )
         one["test"] |= record["scores"]["test"]
         one["validation"] |= record["scores"]["validation"]
         for cost in ("seconds", "parameters", "memory_mib"):
             one[cost] += record[cost]
+        one["multiply_adds"].append(record.get("multiply_adds"))
+        one["start"] = record.get("start", {}).get("seconds")
     return {seed: one for seed, one in sorted(found.items()) if len(one["test"]) == tasks}
 
 
@@ -122,10 +126,14 @@ def _errors(records: Sequence[Mapping[str, Any]], arm: str) -> tuple[str, ...]:
 
 def _costs(runs: Mapping[int, Mapping[str, Any]], confidence: float) -> dict[str, Any]:
     every = list(runs.values())
+    counted = every[0]["multiply_adds"] if every else [None]
+    starts = [one["start"] for one in every if one["start"] is not None]
     return {
         "seconds": interval([one["seconds"] for one in every], confidence),
         "parameters": every[0]["parameters"] if every else 0,
         "memory_mib": math.fsum(one["memory_mib"] for one in every) / len(every) if every else math.nan,
+        "multiply_adds": None if None in counted else sum(counted),
+        "start_seconds": math.fsum(starts) / len(starts) if starts else None,
     }
 
 

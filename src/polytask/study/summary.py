@@ -42,6 +42,9 @@ class ArmSummary:
         seconds, parameters, memory_mib: of the whole arm; of single-task training, of all its networks together.
         chosen: this arm had the best validation delta_m.
         validation: mean validation delta_m over tasks in %, which the choice was made with; None for the baseline.
+        multiply_adds: of one prediction of all tasks, where they were counted.
+        start_seconds: training time of the single-task networks that the arm started from, not in `seconds`; None
+            where it started from nothing.
     """
 
     name: str
@@ -63,6 +66,8 @@ class ArmSummary:
     memory_mib: float
     chosen: bool
     validation: float | None
+    multiply_adds: int | None = None
+    start_seconds: float | None = None
 
 
 @dataclass(frozen=True)

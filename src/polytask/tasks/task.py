@@ -18,11 +18,17 @@ MISSING_CLASS = -100
 def present(target: Tensor) -> Tensor:
     """True where there is a label: not NaN for floating-point targets, not -100 for integer ones.
 
+    Types that can't hold -100 (uint8, bool) have no missing labels.
+
     >>> import torch
     >>> present(torch.tensor([1.5, float("nan")])), present(torch.tensor([-100, 3]))
     (tensor([ True, False]), tensor([False,  True]))
     """
-    return ~torch.isnan(target) if target.is_floating_point() else target != MISSING_CLASS
+    if target.is_floating_point():
+        return ~torch.isnan(target)
+    if not target.dtype.is_signed:  # compared with uint8, -100 would wrap to 156
+        return torch.ones_like(target, dtype=torch.bool)
+    return target != MISSING_CLASS
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,11 @@ class Task(ABC):
     @abstractmethod
     def outputs(self) -> int:
         """How many numbers the network gives for one sample."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether it can be looked at: `picture` and `target_picture` work, and `error_map` where `dense`."""
+        return False
 
     @property
     def likelihood_scale(self) -> float:
@@ -138,6 +149,39 @@ class Task(ABC):
         """
         labels = present(target).sum() if count is None else count
         return (self.credit_sum(prediction, target).float() / labels).clamp(0.0, 1.0)
+
+    def metric_units(self) -> dict[str, str]:
+        """The unit of every metric: the metric's own, where it says one, else that of the task."""
+        return {name: getattr(metric, "unit", self.unit) for name, metric in self.metrics().items()}
+
+    def picture(self, prediction: Tensor, inputs: Tensor | None = None) -> Tensor:
+        """Network outputs as pictures.
+
+        Args:
+            prediction: network outputs, [b, outputs] or [b, outputs, h, w].
+            inputs: the images they were made from, floats 0 to 1, [b, 3 or 1, h, w], for tasks that draw on them.
+
+        Returns:
+            uint8 [b, h, w, 3].
+
+        Raises:
+            PolytaskError: the task can't be looked at (`shown` is False).
+        """
+        raise self._not_shown()
+
+    def target_picture(self, target: Tensor, inputs: Tensor | None = None) -> Tensor:
+        """Labels as pictures, in the colours of `picture`; missing ones grey. Args and result as there."""
+        raise self._not_shown()
+
+    def legend(self) -> dict[str, tuple[int, int, int]]:
+        """What the colours of its pictures mean: red, green, blue (0 to 255) by label; empty where nothing needs it."""
+        return {}
+
+    def _not_shown(self) -> PolytaskError:
+        return PolytaskError(
+            f"{type(self).__name__} (task '{self.name}') has no picture: its predictions are numbers; "
+            "read them with decode, or columns"
+        )
 
     def head(self, width: int) -> nn.Module:
         """The default head: one linear layer from pooled features of `width` numbers."""

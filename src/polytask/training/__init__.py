@@ -7,6 +7,7 @@ from polytask.training.fit import Fitted, TrainingError, fit
 from polytask.training.folder import RunFolder
 from polytask.training.optimizer import make_optimizer
 from polytask.training.schedules import Constant, Cosine, Schedule
+from polytask.training.starting import start_from_runs
 
 __all__ = [
     "Budget",
@@ -24,4 +25,5 @@ __all__ = [
     "load_tree",
     "make_optimizer",
     "save_tree",
+    "start_from_runs",
 ]

@@ -1,5 +1,6 @@
 """Scores of a model on a split: pooled over the whole split, never averaged over batches."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
@@ -16,6 +17,9 @@ from polytask.tasks import Task
 Scores = dict[str, dict[str, float]]
 Metrics = dict[str, dict[str, Metric]]
 
+AT_ONCE = 1 << 24
+"""Numbers, of inputs and predictions together, that a network is evaluated on at once: 64 MiB of them."""
+
 
 def fresh_metrics(tasks: Iterable[Task], device: torch.device | str = "cpu") -> Metrics:
     """The metrics of every task, on a device."""
@@ -28,7 +32,7 @@ def evaluate(
     tasks: Sequence[Task],
     data: TensorData,
     device: torch.device | str = "cpu",
-    batch_size: int = 1024,
+    batch_size: int | None = None,
     metrics: Metrics | None = None,
 ) -> Scores:
     """Loss and metrics of every task, in the target's own units.
@@ -41,7 +45,8 @@ def evaluate(
         tasks: what to score; all have labels in `data`.
         data: the split.
         device: where the model is.
-        batch_size: samples at a time; the scores do not depend on it.
+        batch_size: samples at a time; the scores do not depend on it. By default 1024, or as many as have `AT_ONCE`
+            numbers, which maps and large images make fewer.
         metrics: those of `fresh_metrics`, to be used again and again; by default fresh ones.
 
     Returns:
@@ -55,7 +60,7 @@ def evaluate(
     sums = torch.zeros(len(tasks), dtype=torch.float64)
     counts = data.counts()
     world = processes()
-    for batch in Batches(data, max(batch_size, world), rank=rank(), world=world):
+    for batch in Batches(data, max(batch_size or at_once(tasks, data), world), rank=rank(), world=world):
         moved = batch.to(torch.device(device))
         if not len(moved):
             continue
@@ -75,6 +80,22 @@ def evaluate(
     }
 
 
+def at_once(tasks: Sequence[Task], data: TensorData, most: int = 1024) -> int:
+    """How many samples of these data are evaluated at once: up to `most` and 1024, at least 1.
+
+    >>> import torch
+    >>> from polytask.tasks import Binary
+    >>> at_once([Binary("bright")], TensorData(torch.zeros(1, 3, 512, 512), {"bright": torch.zeros(1)}))
+    21
+    """
+    columns = data.inputs.values() if isinstance(data.inputs, dict) else [data.inputs]
+    numbers = sum(math.prod(each.shape[1:]) for each in columns)
+    for task in tasks:
+        size = data.targets[task.name].shape[-2:] if task.dense else ()
+        numbers += task.outputs * math.prod(size)
+    return max(1, min(most, 1024, AT_ONCE // numbers))
+
+
 def constant_scores(tasks: Sequence[Task], train: TensorData, data: TensorData) -> Scores:
     """What the best constant prediction (training mean, class frequencies) scores on `data`.
 
@@ -85,20 +106,25 @@ def constant_scores(tasks: Sequence[Task], train: TensorData, data: TensorData) 
     10.0
     """
     constants = {task.name: task.constant(train.targets[task.name]) for task in tasks}
-    first = {task.name: data.targets[task.name][:1] for task in tasks}
+    labels = TensorData(torch.arange(len(data)), {task.name: data.targets[task.name] for task in tasks})
+    return evaluate(_Constant(tasks, constants, labels), tasks, labels)
 
-    class Constant(nn.Module):
-        def forward(self, inputs: Tensor | dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-            rows = len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
-            return {
-                task.name: task.repeated(
-                    constants[task.name], first[task.name].expand(rows, *first[task.name].shape[1:])
-                )
-                for task in tasks
-                if task.name in names
-            }
 
-    return evaluate(Constant(), tasks, data)
+class _Constant(nn.Module):
+    """The same prediction for every sample. The inputs are sample numbers: none has to be fetched."""
+
+    def __init__(self, tasks: Iterable[Task], constants: Mapping[str, Tensor], data: TensorData) -> None:
+        super().__init__()
+        self.tasks, self.constants = {task.name: task for task in tasks}, constants
+        self.shapes = {name: target[:1] for name, target in data.targets.items()}
+
+    def forward(self, inputs: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        return {
+            name: self.tasks[name].repeated(
+                self.constants[name], self.shapes[name].expand(len(inputs), *self.shapes[name].shape[1:])
+            )
+            for name in names
+        }
 
 
 def directions(tasks: Iterable[Task]) -> dict[str, dict[str, bool]]:

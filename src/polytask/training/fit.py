@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -17,19 +18,27 @@ import polytask
 from polytask._plain import plain
 from polytask.balancing import Balanced, Balancer, Equal, LastLayers, NonFinite, shared_gramian
 from polytask.balancing.gradients import keep_shared
-from polytask.data import Batches, TensorData
+from polytask.data import Batches, TensorData, draw_number
 from polytask.errors import PolytaskError
 from polytask.evaluation import cosines, norms
 from polytask.sharing import MultiTaskModel
 from polytask.tasks import Task
 from polytask.training.budget import Budget
 from polytask.training.checkpoint import load_state, random_state, set_random_state
-from polytask.training.evaluate import Scores, constant_scores, evaluate, fresh_metrics, selection_score
+from polytask.training.evaluate import (
+    Scores,
+    at_once,
+    constant_scores,
+    evaluate,
+    fresh_metrics,
+    selection_score,
+)
 from polytask.training.folder import RunFolder
 from polytask.training.memory import kept_bytes, step_bytes
 from polytask.training.optimizer import make_optimizer
 from polytask.training.progress import Progress, means, stacked
 from polytask.training.steps import Steps
+from polytask.training.telling import flat, stopped_by, weights_lost
 from polytask.training.watching import Pass
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -100,7 +109,7 @@ def fit(
             gets at least two pieces, an even number: `Budget.accumulate` is rounded up. Statistics of the batch, those
             of BatchNorm for instance, are then of pieces.
         budget: how long and how; `Budget()` by default.
-        seed: of the batch order and of dropout. (The model was initialised before, by you.)
+        seed: of the batch order, of augmentation and of dropout. (The model was initialised before, by you.)
         folder: where the run is kept.
         reference: validation scores by task and metric that delta_m is measured against, say those of single-task
             networks; by default those of the best constant prediction.
@@ -222,11 +231,13 @@ class _Training:
             world=self.world,
         )
         self.total_steps = budget.epochs * len(self.batches)
-        self.score = selection_score(
-            self.tasks, reference or constant_scores(self.tasks, train, validation), budget.select
-        )
+        if not reference and budget.select is None:
+            reference = constant_scores(self.tasks, train, validation)
+        self.score = selection_score(self.tasks, reference or {}, budget.select)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+        fits = -(-budget.batch_size // budget.accumulate)  # a step needs more memory than looking at as many samples
+        self.evaluated_at_once = max(fits, at_once(self.tasks, validation, 8 * budget.batch_size))
         self.metrics = fresh_metrics(self.tasks, self.device)
         self.progress = Progress()
         self.last: Balanced | None = None
@@ -268,7 +279,7 @@ class _Training:
             if self.folder is not None:
                 self._save(self.folder)
             if self.accelerator.trackers:
-                self.accelerator.log(_flat(epoch), step=progress.step)
+                self.accelerator.log(flat(epoch), step=progress.step)
             on_epoch(epoch)
         for tracker in self.accelerator.trackers:  # not `end_training`, which ends the process group as well
             tracker.finish()
@@ -312,11 +323,12 @@ class _Training:
                 looked = self._look(seen.losses)
             if progress.memory == 0:
                 held = round(self.steps.forecast(seen, pieces).memory_mib * 2**20)
-                kept = kept_bytes(self.model, seen.losses.values()) + held
+                objectives = [*seen.losses.values(), *([] if seen.penalty is None else [seen.penalty])]
+                kept = kept_bytes(self.model, objectives) + held
 
         scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
         try:
-            balanced = self.steps.gradients(whole, scale, first)
+            balanced = self.steps.gradients(whole, scale, first, draw_number(self.seed, progress.step))
         except NonFinite as error:
             self._not_finite(error)
             return looked
@@ -325,7 +337,7 @@ class _Training:
         taken = self._update()
         self._remember(balanced)
         if progress.memory == 0:
-            progress.memory = self._memory(kept)
+            progress.memory = self._memory(kept + self.steps.penalty.bytes)
         for parameter in self.learned:
             parameter.grad = None
         if taken:
@@ -365,6 +377,8 @@ class _Training:
         losses.append(balanced.losses)
         if balanced.weights is not None:
             weights.append(balanced.weights)
+        if self.steps.penalty.value is not None:
+            progress.penalties.append(self.steps.penalty.value)
         self.last = balanced
 
     def _memory(self, kept: int) -> int:
@@ -376,38 +390,23 @@ class _Training:
         progress = self.progress
         self.optimizer.zero_grad(set_to_none=True)
         if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
-            raise TrainingError(
-                f"the network's own weights are no longer finite at step {progress.step + 1} (epoch "
-                f"{progress.epoch + 1}): the gradient of an earlier step was not, although its "
-                "losses were; lower the learning rate, clip the "
-                "gradient (clip), or look for a square root, division or logarithm of 0 in the model"
-            ) from error
+            raise TrainingError(weights_lost(progress)) from error
         if self.budget.non_finite == "skip":
             progress.skipped += 1
             progress.step += 1
             return
-        before = dict(zip(self.last.tasks, self.last.losses.tolist(), strict=True)) if self.last else {}
-        seen = ", ".join(f"{name!r} was {before[name]:.4g}" for name in error.tasks if name in before)
-        told = f"one step before, the loss of {seen}" if seen else "no step came before it in this session"
-        kept = (
-            f"; epochs 1 to {progress.epoch} are kept in {self.folder.path}" if self.folder and progress.epoch else ""
-        )
-        raise TrainingError(
-            f"the {error.what} of {' and '.join(repr(name) for name in error.tasks)} became "
-            f"{', '.join(str(error.values[name]) for name in error.tasks)} at step {progress.step + 1} (epoch "
-            f"{progress.epoch + 1}); {told}{kept}. Lower the "
-            "learning rate, clip the gradient (clip), look at the data, or skip such steps (non_finite: skip)"
-        ) from error
+        raise TrainingError(stopped_by(error, progress, self.last, self.folder)) from error
 
     def _judge(self) -> dict[str, Any]:
         """Close the epoch: validation scores, the best epoch so far, early stopping."""
         progress = self.progress
         begun = time.perf_counter()
+        inside = self.model.inside() if isinstance(self.model, MultiTaskModel) else {}
         if self.world > 1:  # running statistics, say of batch norm, are those of process 0 for all
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, 0)
         scores: Scores = evaluate(
-            self.model, self.tasks, self.validation, self.device, min(1024, 8 * self.budget.batch_size), self.metrics
+            self.model, self.tasks, self.validation, self.device, self.evaluated_at_once, self.metrics
         )
         score = self.score(scores)
         progress.epoch += 1
@@ -418,14 +417,16 @@ class _Training:
             "step": progress.step,
             "seconds": progress.seconds,
             "evaluation_seconds": time.perf_counter() - begun,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self._learning_rate(),
             "score": score,
             "train": train,
             "validation": scores,
             "conflict": progress.conflict,
+            **({"penalty": statistics.fmean(progress.penalties)} if progress.penalties else {}),
+            **({"inside": inside} if inside else {}),
         }
         progress.epochs.append(plain(epoch))
-        progress.seen, progress.conflict = {}, None
+        progress.seen, progress.penalties, progress.conflict = {}, [], None
         if progress.best is None or score > progress.best or (math.isnan(progress.best) and not math.isnan(score)):
             progress.best, progress.best_epoch = score, progress.epoch
             self.best_weights = {name: each.detach().cpu().clone() for name, each in self.model.state_dict().items()}
@@ -434,6 +435,12 @@ class _Training:
         patience = self.budget.patience
         progress.stopped = patience is not None and progress.epoch - progress.best_epoch >= patience
         return progress.epochs[-1]
+
+    def _learning_rate(self) -> float:
+        """That of the last step, of the groups that have the budget's own (a model's first one may have another)."""
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        usual = (lr for lr, own in zip(rates, self.rates, strict=True) if own == self.budget.learning_rate)
+        return float(next(usual, rates[0]))
 
     def _save(self, folder: RunFolder) -> None:
         randoms = self._everyones_random_state()
@@ -494,16 +501,3 @@ def _changed(**settings: tuple[Any, Any]) -> dict[str, Any]:
     """Settings (each with its default) as plain data, without those that are not changed: run folders from before they
     existed hold none."""
     return {name: plain(value) for name, (value, usual) in settings.items() if value != usual}
-
-
-def _flat(epoch: Mapping[str, Any]) -> dict[str, float]:
-    """An epoch as one level of numbers for a tracker."""
-    found = {name: epoch[name] for name in ("score", "learning_rate", "seconds")}
-    for split in ("train", "validation"):
-        found |= {
-            f"{split}/{task}/{name}": value for task, each in epoch[split].items() for name, value in each.items()
-        }
-    if epoch["conflict"]:
-        tasks, cosine = epoch["conflict"]["tasks"], epoch["conflict"]["cosine"]
-        found |= {f"cosine/{a}, {b}": cosine[i][j] for i, a in enumerate(tasks) for j, b in enumerate(tasks) if i < j}
-    return {name: value for name, value in found.items() if value is not None}

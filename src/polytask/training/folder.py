@@ -18,6 +18,7 @@ ABOUT = """# A run of polytask
 | `checkpoint.safetensors` | the state after the last saved step; the same command goes on from it |
 | `model.safetensors` | the weights of the best epoch on validation data |
 | `job.json` | the problem and the arm, where the run belongs to a study or was started by a command |
+| `inputs.json` | what one sample of the network's inputs looks like: types and shapes |
 | `preprocessing.json` | what was learned about the columns of a table: turns new rows into inputs |
 | `tracking/` | what a tracker such as TensorBoard wrote |
 | `record.json` | the results, written when the run is over |

@@ -49,5 +49,7 @@ class Progress:
     stopped: bool = False
     seen: dict[tuple[str, ...], tuple[list[Tensor], list[Tensor]]] = field(default_factory=dict)
     """Losses of every step of the epoch under way, and weights where there were any, by the tasks that it had."""
+    penalties: list[float] = field(default_factory=list)
+    """The model's penalty at every step of the epoch under way, where it has one."""
     conflict: dict[str, Any] | None = None
     epochs: list[dict[str, Any]] = field(default_factory=list)

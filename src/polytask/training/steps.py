@@ -23,11 +23,15 @@ from polytask.balancing import (
 from polytask.data import TensorData
 from polytask.errors import PolytaskError
 from polytask.tasks import Task, losses
+from polytask.training.objectives import Penalty, penalty_of, supervised
 from polytask.training.watching import Pass, look, measure
 
 
 class Steps:
     """Forward passes of a batch, cut in pieces, and `backward`.
+
+    The losses of a task's intermediate predictions (`MultiTaskModel.intermediate`) are added to its own. A penalty of
+    the model (`MultiTaskModel.penalty`) is added unbalanced; `penalty` tells it after a step.
 
     A balancer that compares halves of a batch (MoDo, SDMGrad) gets an even number of pieces, at least two; one that
     works at the features only (GREAT) gets them.
@@ -70,6 +74,8 @@ class Steps:
         self.at_features = needed or (at_features and not isinstance(balancer, LossBalancer))
         self.samples = balancer.samples if isinstance(balancer, GramianBalancer) else 1
         self.pieces = -(-accumulate // self.samples) * self.samples
+        self.penalty = Penalty(model, self.pieces)
+        self.draw: int | None = None
         anything = torch.empty(0) if self.at_features else None
         Accumulation(balancer, self.pieces, features=anything, way=way, estimate=estimate)  # says what can't be
 
@@ -78,6 +84,7 @@ class Steps:
         whole: Tensor,
         scale: float = 1.0,
         first: Callable[[Pass, int], None] | None = None,
+        draw: int | None = None,
     ) -> Balanced | None:
         """Add the balanced gradient of a batch to every `.grad`; None where it has not one label.
 
@@ -85,38 +92,38 @@ class Steps:
             whole: the numbers of the samples, over all processes.
             scale: of the losses, in mixed precision.
             first: shown the first forward pass and the number of pieces, before its graph is used.
+            draw: of the augmentation, where the data have one (`TensorData.piece`); None: not augmented.
         """
-        pieces = self._cut(whole)
+        pieces, self.draw = self._cut(whole), draw
         if len(pieces) > 1 and self.balancer.reads_progress:  # on all of them, before the first is weighed
             with look_again(self.model):
                 measure(self.balancer, self.tasks, self._passes(pieces, whole))
+        self.penalty = Penalty(self.model, len(pieces), scale)
         pending: Accumulation | None = None
-        for number, seen in enumerate(self._passes(pieces, whole)):
+        for number, seen in enumerate(self._passes(pieces, whole, penalized=True)):
             if number == 0 and first is not None:
                 first(seen, len(pieces))
             if len(pieces) == 1:
                 measure(self.balancer, self.tasks, [seen])
-                return backward(
-                    seen.losses,
-                    self.balancer,
-                    features=seen.features,
-                    way=self.way,
-                    estimate=self.estimate,
-                    scale=scale,
-                )
-            pending = pending or Accumulation(self.balancer, len(pieces), way=self.way, scale=scale)
+            if len(pieces) == 1 and seen.penalty is None:
+                return backward(seen.losses, self.balancer, **self._asked(seen), scale=scale)
+            self.penalty.add(seen.penalty)
+            pending = pending or Accumulation(self.balancer, len(pieces), **self._asked(seen), scale=scale)
             pending.add(seen.losses)
-        return pending.finish() if pending else None
+        if pending is None:
+            return None
+        self.penalty.settle()
+        balanced = pending.finish()
+        self.penalty.write()
+        return balanced
 
     def look(self, whole: Tensor) -> None:
-        """Show a balancer that looks again the losses after the optimizer's step."""
+        """Show a balancer that looks again the losses after the optimizer's step, of the batch as it was then."""
         look(self.balancer, self.model, lambda: self._passes(self._cut(whole), whole))
 
     def forecast(self, seen: Pass, pieces: int) -> Forecast:
         """What the step of this forward pass will cost."""
-        return forecast(
-            seen.losses, self.balancer, features=seen.features, way=self.way, estimate=self.estimate, pieces=pieces
-        )
+        return forecast(seen.losses, self.balancer, **self._asked(seen), pieces=pieces)
 
     def rehearse(self, whole: Tensor) -> Forecast | None:
         """What the step of a batch will cost, from its first forward pass; None where it has not one label.
@@ -125,7 +132,12 @@ class Steps:
             PolytaskError: it can't be made so.
         """
         pieces = self._cut(whole)
-        return next((self.forecast(seen, len(pieces)) for seen in self._passes(pieces, whole)), None)
+        passes = self._passes(pieces, whole, penalized=True)
+        return next((self.forecast(seen, len(pieces)) for seen in passes), None)
+
+    def _asked(self, seen: Pass) -> dict[str, Any]:
+        """How the gradients of a forward pass are to be made."""
+        return {"features": seen.features, "way": self.way, "estimate": self.estimate}
 
     def _cut(self, whole: Tensor) -> Sequence[Tensor]:
         """The samples of this process, in pieces: as many on every process."""
@@ -140,12 +152,10 @@ class Steps:
             )
         return whole[self.rank :: self.world].tensor_split(number)
 
-    def _passes(self, pieces: Sequence[Tensor], whole: Tensor) -> Iterator[Pass]:
+    def _passes(self, pieces: Sequence[Tensor], whole: Tensor, penalized: bool = False) -> Iterator[Pass]:
         """The forward passes of a batch, one per piece; none where it has not one label."""
         for piece in pieces:
-            batch = self.data.piece(piece, whole)
-            if self.device.type != "cpu":
-                batch = batch.to(self.device)
+            batch = self.data.piece(piece, whole, self.draw, self.device)
             counts = batch.counts
             if self.world > 1:
                 counts = {name: count / self.world for name, count in counts.items()}
@@ -156,7 +166,9 @@ class Steps:
                 predictions, features = self._forward(batch.inputs, names)
                 shown = {name: prediction.float() for name, prediction in predictions.items()}
                 found = losses(self.tasks, shown, batch.targets, counts, batch.complete)
-            yield Pass(shown, batch.targets, counts, found, features)
+                found = supervised(self.model, self.tasks, batch, counts, found)
+                penalty = penalty_of(self.model, found) if penalized else None
+            yield Pass(shown, batch.targets, counts, found, features, penalty)
 
     def _forward(self, inputs: Any, names: list[str]) -> tuple[Mapping[str, Tensor], Any]:
         if not self.at_features:

@@ -21,6 +21,7 @@ class Pass:
         counts: how many labels each of them has there; their share of a process, where there are several.
         losses: sums over the piece, divided by the counts.
         features: the shared representation, where gradients are balanced there.
+        penalty: what the model adds unbalanced, where it was asked.
     """
 
     predictions: Mapping[str, Tensor]
@@ -28,6 +29,7 @@ class Pass:
     counts: Mapping[str, float]
     losses: Mapping[str, Tensor]
     features: Any = None
+    penalty: Tensor | None = None
 
 
 @torch.no_grad()

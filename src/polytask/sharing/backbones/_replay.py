@@ -28,12 +28,20 @@ class Call(NamedTuple):
     done: bool
 
 
-class _Reached(Exception):
-    pass
+class Reached(Exception):
+    """The module was reached where a run shall stop."""
 
 
-def observe(net: nn.Module, run: Callable[[], list[Tensor]]) -> tuple[list[Call], list[Tensor]]:
-    """The calls of modules during `run()`, in order, and its result with the graph; in evaluation mode."""
+def observe(
+    net: nn.Module, run: Callable[[], list[Tensor]], see: Callable[[str, Any], None] | None = None
+) -> tuple[list[Call], list[Tensor]]:
+    """The calls of modules during `run()`, in order, and its result with the graph; in evaluation mode.
+
+    Args:
+        net: the network.
+        run: runs it.
+        see: is shown the name and the output of every module that is done.
+    """
     calls: list[Call] = []
     modes = {module: module.training for module in net.modules()}
     handles = []
@@ -41,9 +49,11 @@ def observe(net: nn.Module, run: Callable[[], list[Tensor]]) -> tuple[list[Call]
         start, end = Call(name, False), Call(name, True)
         handles.append(module.register_forward_pre_hook(lambda m, a, start=start: calls.append(start)))
         handles.append(module.register_forward_hook(lambda m, a, o, end=end: calls.append(end)))
+        if see is not None:
+            handles.append(module.register_forward_hook(lambda m, a, output, name=name: see(name, output)))
     try:
         net.eval()
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             return calls, run()
     finally:
         for handle in handles:
@@ -63,8 +73,20 @@ def stage_names(net: nn.Module, stages: int, calls: Sequence[Call]) -> list[str]
     return None
 
 
+def next_started(calls: Sequence[Call], after: str) -> str:
+    """The first module that starts once another one is done."""
+    done = calls.index(Call(after, True))
+    return next(call.name for call in calls[done:] if not call.done)
+
+
 def split(
-    net: nn.Module, at: str, calls: Sequence[Call], example: Tensor, reads: Sequence[int], forward: Forward
+    net: nn.Module,
+    at: str,
+    calls: Sequence[Call],
+    example: Tensor,
+    reads: Sequence[int],
+    forward: Forward,
+    seen: Sequence[str] = (),
 ) -> tuple["Lower", "Upper"]:
     """Cut `net` where the module `at` starts; both parts share the parameters of `net`, none are copied.
 
@@ -75,8 +97,9 @@ def split(
         example: an input.
         reads: which features of the result will be read.
         forward: runs the network: (net, inputs) -> features.
+        seen: modules that have to be called in both parts, since `forward` looks at them.
     """
-    done = _done_before(calls, at)
+    done = done_by(calls, at, started=True, seen=seen)
     lower, upper = Lower(_twin(net), at, done, forward), Upper(_twin(net), forward)
     state: State = State([])
 
@@ -137,7 +160,7 @@ class Lower(nn.Module):
             handles.append(module.register_forward_hook(lambda m, a, output, name=name: record(name, output)))
         try:
             self._forward(self.net, inputs)
-        except _Reached:
+        except Reached:
             pass
         finally:
             for handle in handles:
@@ -162,13 +185,13 @@ class Upper(nn.Module):
         outputs: dict[str, list[Any]] = {}
         for name, output in zip(recorded.names, tree_unflatten(leaves, recorded.structure), strict=True):
             outputs.setdefault(name, []).append(output)
-        with _replaying(self.net, outputs):
+        with replaying(self.net, outputs):
             return self._forward(self.net, recorded.inputs)
 
 
 @contextmanager
-def _replaying(net: nn.Module, outputs: dict[str, list[Any]]) -> Iterator[None]:
-    """The modules named give these outputs, one per call, then run themselves again."""
+def replaying(net: nn.Module, outputs: dict[str, list[Any]]) -> Iterator[None]:
+    """The modules named give these outputs, one per call, then run themselves, which adds to the outputs."""
     modules = {name: net.get_submodule(name) for name in outputs}
     for name, module in modules.items():
         # An attribute of the object goes before the method of its class; hooks on the module run as ever.
@@ -183,30 +206,36 @@ def _replaying(net: nn.Module, outputs: dict[str, list[Any]]) -> Iterator[None]:
 class _Replay:
     def __init__(self, module: nn.Module, outputs: list[Any]) -> None:
         self.module = module
-        self.left = iter(outputs)
+        self.outputs = outputs
+        self.calls = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        for output in self.left:
-            return output
-        return type(self.module).forward(self.module, *args, **kwargs)
+        self.calls += 1
+        if self.calls > len(self.outputs):
+            self.outputs.append(type(self.module).forward(self.module, *args, **kwargs))
+        return self.outputs[self.calls - 1]
 
 
 def _stop(module: nn.Module, args: Any) -> None:
-    raise _Reached
+    raise Reached
 
 
-def _done_before(calls: Sequence[Call], at: str) -> list[str]:
-    """Modules done before `at` starts, in order, without those called inside another one of them."""
+def done_by(calls: Sequence[Call], at: str, started: bool = False, seen: Sequence[str] = ()) -> list[str]:
+    """Modules done by the time `at` is done (or has `started`), in order, without those called inside another one of
+    them. A module around one that has to be `seen` is never done: its parts are."""
     open_at: list[int] = []
     done: list[str] = []
     for call in calls:
         if not call.done:
-            if call.name == at:
+            if started and call.name == at:
                 break
             open_at.append(len(done))
-        else:
-            del done[open_at.pop() :]
-            done.append(call.name)
+            continue
+        first = open_at.pop()
+        if not any(name.startswith(f"{call.name}.") for name in seen):
+            done[first:] = [call.name]
+        if call.name == at:
+            break
     return done
 
 
@@ -241,6 +270,12 @@ def _reached(tensors: Iterable[Tensor]) -> set[int]:
     return leaves
 
 
+def unused(net: nn.Module, features: Iterable[Tensor]) -> set[str]:
+    """The names of what can be trained but does not take part in the features."""
+    needed = _reached(features)
+    return {name for name, each in net.named_parameters() if each.requires_grad and id(each) not in needed}
+
+
 def freeze_unused(net: nn.Module, features: Iterable[Tensor]) -> None:
     """Make constants of the parameters that the features do not depend on."""
     _drop(net, _reached(features), {name for name, _ in net.named_modules()})
@@ -248,6 +283,8 @@ def freeze_unused(net: nn.Module, features: Iterable[Tensor]) -> None:
 
 def _drop(net: nn.Module, needed: set[int], ran: set[str]) -> None:
     """Make constants of parameters not needed; where the module does not even run, empty ones."""
+    # A module of which a part runs counts as run: not all are called by their forward.
+    ran = {".".join(name.split(".")[:k]) for name in ran for k in range(1, name.count(".") + 2)} | {""}
     for prefix, module in net.named_modules():
         for name, parameter in list(module._parameters.items()):
             frozen = parameter is not None and not parameter.requires_grad and prefix in ran

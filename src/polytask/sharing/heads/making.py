@@ -1,6 +1,6 @@
 """The head of any task, on any trunk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ def image_size(inputs: Any) -> tuple[int, int]:
     Raises:
         PolytaskError: there is none.
     """
-    columns = inputs.values() if isinstance(inputs, dict) else [inputs]
+    columns = inputs.values() if isinstance(inputs, Mapping) else [inputs]
     for column in columns:
         if isinstance(column, Tensor) and column.ndim == 4:
             return column.shape[-2], column.shape[-1]

@@ -70,7 +70,8 @@ class HardSharing(MultiTaskModel):
         stages = len(whole.widths)
         self.shared_stages = stages if shared_stages is None else shared_stages
         check_stage(self.shared_stages, stages, "shared_stages")
-        branches, heads = {}, {}
+        branches: dict[str, nn.Module] = {}
+        heads: dict[str, nn.Module] = {}
         self.reads = {task.name: reads(whole, [task], decoder) for task in self.tasks}
         self.shared: nn.Module = whole
         if self.shared_stages == stages:
@@ -113,7 +114,9 @@ class HardSharing(MultiTaskModel):
         return {name: predict(self.heads.of(name), cut, inputs) for name in asked}, _one([cut[k] for k in read])
 
     def used_by(self, task: str) -> list[nn.Module]:
-        return [self.shared, *([self.branches.of(task)] if self.branches else []), self.heads.of(task)]
+        if isinstance(self.shared, Backbone):
+            return [*self.shared.used_for(self.reads[task]), self.heads.of(task)]
+        return [self.shared, self.branches.of(task), self.heads.of(task)]
 
 
 def _views(features: Iterable[Tensor]) -> list[Tensor]:

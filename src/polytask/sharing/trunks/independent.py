@@ -6,9 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from polytask.sharing._per_task import PerTask
-from polytask.sharing.backbone import Backbone, build
-from polytask.sharing.heads import Decoder, make_head, predict, reads
+from polytask.sharing.backbone import Backbone
+from polytask.sharing.heads import Decoder
 from polytask.sharing.model import MultiTaskModel
+from polytask.sharing.trunks._networks import Network
 from polytask.tasks import Task
 
 
@@ -33,20 +34,10 @@ class Independent(MultiTaskModel):
 
     def __init__(self, backbone: Callable[[], Backbone], tasks: Sequence[Task], decoder: Decoder | None = None) -> None:
         super().__init__(tasks)
-        self.networks = PerTask({task.name: _Network(backbone, task, decoder) for task in self.tasks})
+        self.networks = PerTask({task.name: Network(backbone, task, decoder) for task in self.tasks})
 
     def forward_with_features(self, inputs: Any, tasks: Iterable[str] | None = None) -> tuple[dict[str, Tensor], None]:
         return {name: self.networks.of(name)(inputs) for name in self.asked(tasks)}, None
 
     def used_by(self, task: str) -> list[nn.Module]:
         return [self.networks.of(task)]
-
-
-class _Network(nn.Module):
-    def __init__(self, backbone: Callable[[], Backbone], task: Task, decoder: Decoder | None) -> None:
-        super().__init__()
-        self.backbone = build(backbone, lambda fresh: reads(fresh, [task], decoder))
-        self.head = make_head(task, self.backbone, decoder)
-
-    def forward(self, inputs: Any) -> Tensor:
-        return predict(self.head, self.backbone(inputs), inputs)

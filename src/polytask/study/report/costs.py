@@ -1,4 +1,4 @@
-"""Cost against gain: scatters of delta_m against training time and parameters."""
+"""Cost against gain: scatters of delta_m against training time, parameters and multiply-adds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 
 def costs(summary: "Summary", marks: dict[str, Mark]) -> list[DotChart]:
-    """Two scatters of delta_m against training time and against parameters; single-task lies at zero."""
+    """Scatters of delta_m against training time, parameters and, where they were counted, multiply-adds of one
+    prediction of all tasks; single-task lies at zero."""
+    counted = any(finite(arm.multiply_adds) for arm in summary.arms)
     return [
         _scatter(summary, marks, "Training time", lambda arm: arm.seconds.mean if arm.seconds else None, duration),
         _scatter(summary, marks, "Parameters", lambda arm: arm.parameters, amount),
+        *([_scatter(summary, marks, "Multiply-adds", lambda arm: arm.multiply_adds, amount)] if counted else []),
     ]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from polytask.study.report import costs, dots, gains, numbers, sections, tables
+from polytask.study.report import costs, dots, gains, inside, numbers, pictures, sections, tables
 from polytask.study.report.marks import arm_marks, task_marks
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ TEMPLATES = "templates"
 def render(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> str:
     """The comparison as one self-contained HTML page: it opens offline and asks for nothing from outside.
 
-    Verdict first, then tables, gains with intervals, learning curves, task weights, agreement of gradients,
+    Verdict first, then tables, gains with intervals, pictures of what the networks say of a few images (where the
+    tasks can be shown), learning curves, task weights, agreement of gradients, what the networks tell of their inside,
     cost against gain, and how it was done. All texts are escaped; a content security policy forbids requests.
 
     Args:
@@ -36,10 +37,11 @@ def render(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> str:
     Returns:
         The HTML text.
 
-    Cost: linear in records x epochs x tasks; well under a second and some 200 kB for usual studies.
+    Cost: linear in records x epochs x tasks; well under a second and some 200 kB for usual studies. Pictures add their
+    own size; they are made smaller, and the page says so, where they would exceed 12 MB.
     """
     records = list(records)
-    script = _asset("report.js")
+    script = _asset("report.js") + _asset("pictures.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
@@ -86,6 +88,9 @@ def _context(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> dict[s
         "auxiliary": tables.scores(summary, marks, tasks, auxiliary=True),
         "failures": tables.failures(summary, records),
         "gains": gains.gains(summary, marks, tasks),
+        "pictures": pictures.pictures(summary, records, marks, tasks),
+        "inside": inside.inside(summary, records, marks),
+        "starts": {arm.name: _start(arm) for arm in summary.arms},
         "curves": sections.curves(summary, records, marks, tasks),
         "weights": sections.weights(summary, records, marks, tasks),
         "conflict": sections.conflict(summary, records, marks, tasks),
@@ -125,6 +130,17 @@ def _validation(summary: "Summary") -> str:
     """The validation delta_m that the choice was made with, arm by arm."""
     found = [(arm.name, numbers.finite(arm.validation)) for arm in summary.arms if not arm.baseline]
     return ", ".join(f"{name} {numbers.fixed(value, 2, sign=True)} %" for name, value in found if value is not None)
+
+
+def _start(arm: "ArmSummary") -> str:
+    """What an arm that began with trained networks had spent before."""
+    seconds = numbers.finite(arm.start_seconds)
+    if seconds is None:
+        return ""
+    return (
+        "; it starts from the single-task networks of the same seed, whose training "
+        f"({numbers.duration(seconds)} a seed) comes on top of its own time"
+    )
 
 
 def _times(value: Any, base: Any) -> str:
@@ -182,4 +198,4 @@ def _style() -> Markup:
         f":root[data-theme=dark] {{{dark}}}\n"
         f"@media print {{ :root:root:root {{{light}}} }}\n"
     )
-    return Markup(themes + _asset("report.css"))
+    return Markup(themes + _asset("report.css") + _asset("pictures.css"))

@@ -81,6 +81,8 @@ def overall(summary: "Summary", marks: Mapping[str, Mark]) -> Table:
         _plain(arms, lambda arm: arm.parameters, amount),
         _plain(arms, lambda arm: arm.memory_mib, mebibytes),
     ]
+    counted = any(finite(arm.multiply_adds) for arm in arms)
+    spent += [_plain(arms, lambda arm: arm.multiply_adds, amount)] if counted else []
     columns = (
         Column("Δm, tasks", True, "mean over tasks, % over single-task"),
         Column("Δm, metrics", True, "mean over metrics, % over single-task"),
@@ -89,6 +91,7 @@ def overall(summary: "Summary", marks: Mapping[str, Mark]) -> Table:
         Column("Time", False, "training, one seed"),
         Column("Parameters", False, "all networks together"),
         Column("Memory", False, "peak"),
+        *([Column("Multiply-adds", False, "one prediction of all tasks")] if counted else []),
     )
     rows = zip(arms, *deltas, ranks, counts, *spent, strict=True)
     return Table((), columns, tuple(Row(marks[arm.name], arm, cells) for arm, *rest in rows if (cells := tuple(rest))))

@@ -1,0 +1,130 @@
+"""Indoor scenes rendered by us, with exact targets for every pixel."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from polytask._text import did_you_mean
+from polytask.data import TensorData
+from polytask.errors import PolytaskError
+from polytask.problems.multi_mnist import bytes_to_floats
+from polytask.problems.problem import Problem
+from polytask.problems.rooms.arrange import scene
+from polytask.problems.rooms.render import Rendering, render
+from polytask.problems.rooms.scene import KINDS
+from polytask.sharing import SmallCNN
+from polytask.tasks import Depth, Edges, Normals, Reconstruction, Segmentation, Task
+
+FIRST = {"train": 0, "validation": 2**40, "test": 2**41}  # number of each split's first scene
+PIXELS = 16 * 64 * 64  # rendered at a time: what the caches of a core hold
+KEPT = 2**25 - 2**16  # bytes: a little less than the most that it learns from; saves a third of the time
+SMALLEST = 16  # size of a picture
+FEWEST = 40  # training pictures
+
+
+class Kept(NamedTuple):
+    """What is known about a task here.
+
+    Args:
+        make: the task.
+        dtype: in which its targets are held.
+        channels: of its targets; None: they have no such axis.
+        target: its targets, from a rendering.
+    """
+
+    make: Callable[[], Task]
+    dtype: torch.dtype
+    channels: int | None
+    target: Callable[[Rendering], NDArray[Any]]
+
+
+TASKS = {
+    "segmentation": Kept(lambda: Segmentation("segmentation", KINDS), torch.int8, None, lambda seen: seen.kind),
+    "depth": Kept(
+        lambda: Depth("depth", scored=("absolute", "relative")), torch.float16, None, lambda seen: seen.depth
+    ),
+    "normals": Kept(lambda: Normals("normals"), torch.float16, 3, lambda seen: seen.normal),
+    "edges": Kept(lambda: Edges("edges"), torch.int8, None, lambda seen: seen.edge),
+    "reconstruction": Kept(
+        lambda: Reconstruction("reconstruction"), torch.float16, 3, lambda seen: seen.image / np.float32(255)
+    ),
+}
+
+
+def rooms(
+    n_train: int = 4000,
+    size: int | tuple[int, int] = 64,
+    tasks: Sequence[str] = ("segmentation", "depth", "normals"),
+    seed: int = 0,
+) -> Problem:
+    """todo"""
+    if n_train < FEWEST:
+        raise PolytaskError(f"rooms needs at least {FEWEST} training pictures, got n_train={n_train}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise PolytaskError(f"seed must be a whole number from 0 to 2^64 - 1, got {seed!r}")
+    height, width = _size(size)
+    kept = _kept(tasks)
+    counts = {"train": n_train, "validation": n_train // 8, "test": n_train // 4}
+    splits = {split: _data(kept, seed, FIRST[split], count, height, width) for split, count in counts.items()}
+    made = [each.make() for each in kept.values()]
+    return Problem(
+        name="rooms",
+        tasks=tuple(task.fitted(splits["train"].targets[task.name]) for task in made),
+        splits=splits,
+        backbone=SmallCNN(channels=3, widths=(32, 64, 128, 128)),
+        summary=f"Rendered rooms of {height} x {width} pixels: what, how far away and how turned every pixel is",
+        source="rendered by polytask",
+        licence="the same as polytask's (MIT)",
+        suggested={"epochs": 12, "batch_size": 32, "learning_rate": 3e-3},
+        spec={
+            "name": "rooms",
+            "args": {"n_train": n_train, "size": [height, width], "tasks": list(kept), "seed": seed},
+        },
+        notes=(),
+    )
+
+
+def _data(kept: dict[str, Kept], seed: int, first: int, count: int, height: int, width: int) -> TensorData:
+    """Scenes `first` to `first + count - 1` of a seed."""
+    images = torch.empty((count, 3, height, width), dtype=torch.uint8)
+    targets = {
+        name: torch.empty((count, *([each.channels] if each.channels else []), height, width), dtype=each.dtype)
+        for name, each in kept.items()
+    }
+    step = max(1, PIXELS // (height * width))
+
+    def fill(start: int) -> None:
+        numbers = range(start, min(start + step, count))
+        seen = render([scene(seed, first + number) for number in numbers], height, width)
+        images[start : start + step] = torch.from_numpy(seen.image)
+        for name, each in kept.items():
+            targets[name][start : start + step] = torch.from_numpy(each.target(seen))
+
+    np.empty(KEPT, np.uint8)  # glibc's malloc learns from its size and release to keep freed memory for the next chunk
+    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as threads:
+        list(threads.map(fill, range(0, count, step)))
+    return TensorData(images, targets, transform=bytes_to_floats)
+
+
+def _kept(tasks: Sequence[str]) -> dict[str, Kept]:
+    """The tasks asked for, in that order."""
+    if isinstance(tasks, str) or not tasks or len(set(tasks)) < len(tasks):
+        raise PolytaskError(f"rooms takes tasks as several different names of {', '.join(TASKS)}; got {tasks!r}")
+    for name in tasks:
+        if name not in TASKS:
+            raise PolytaskError(f"rooms has no task '{name}'; {did_you_mean(name, TASKS)}")
+    return {name: TASKS[name] for name in tasks}
+
+
+def _size(size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width."""
+    found = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(found) != 2 or not all(isinstance(each, int) and each >= SMALLEST for each in found):
+        raise PolytaskError(
+            f"size must be a whole number of pixels, or (height, width), of at least {SMALLEST} each; got {size!r}"
+        )
+    return found[0], found[1]
