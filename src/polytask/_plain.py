@@ -33,6 +33,8 @@ def plain(value: Any) -> Any:
     if is_dataclass(value):
         args = {each.name: plain(getattr(value, each.name)) for each in fields(value) if each.init}
         return {"class": type(value).__name__, "args": args}
+    if callable(getattr(value, "tolist", None)):  # a tensor, an array
+        return plain(value.tolist())
     if isinstance(value, partial):
         return {"class": value.func.__name__, "args": plain(value.keywords)}
     if isinstance(value, Iterable):
@@ -72,8 +74,12 @@ def rebuild(spec: Mapping[str, Any], known: Iterable[Any]) -> Any:
     by_name = {each.__name__: each for each in known}
     if spec["class"] not in by_name:
         raise PolytaskError(f"'{spec['class']}' is not known here; {did_you_mean(spec['class'], by_name)}")
-    args = {name: _rebuilt(arg, by_name.values()) for name, arg in spec["args"].items()}
-    return by_name[spec["class"]](**args)
+    return by_name[spec["class"]](**rebuilt(spec["args"], by_name.values()))
+
+
+def rebuilt(args: Mapping[str, Any], known: Iterable[Any]) -> dict[str, Any]:
+    """The arguments that `plain` wrote down, with the objects among them; as `rebuild`."""
+    return {name: _rebuilt(each, known) for name, each in args.items()}
 
 
 def _rebuilt(value: Any, known: Iterable[Any]) -> Any:

@@ -99,5 +99,9 @@ def test_orthogonality_by_hand_and_of_orthogonal_columns() -> None:
     h = torch.tensor([[1.0], [1.0]])
     assert penalties.orthogonality(s, h) == 4.0**2 + 6.0**2
     basis, _ = torch.linalg.qr(layer(6, 6))
-    torch.testing.assert_close(penalties.orthogonality(basis[:, :2], basis[:, 2:]), torch.zeros((), dtype=torch.float64))
-    assert torch.autograd.gradcheck(penalties.orthogonality, (layer(4, 2).requires_grad_(), layer(4, 3).requires_grad_()))
+    torch.testing.assert_close(
+        penalties.orthogonality(basis[:, :2], basis[:, 2:]), torch.zeros((), dtype=torch.float64)
+    )
+    assert torch.autograd.gradcheck(
+        penalties.orthogonality, (layer(4, 2).requires_grad_(), layer(4, 3).requires_grad_())
+    )

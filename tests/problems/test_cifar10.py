@@ -215,6 +215,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ({"images_train": np.zeros((60, 8, 8))}, r"images_train in .* must be uint8 .*got torch.float64"),
         ({"fine_test": np.arange(19)}, r"fine_test in .* must be 20 whole numbers from 0"),
         ({"fine_test": -np.ones(20, int)}, r"fine_test in .* must be 20 whole numbers from 0"),
+        ({"coarse_names": np.array(["a"])}, "there are 3 coarse classes and 1 names"),
     ],
 )
 def test_what_a_file_of_ones_own_may_not_hold(tmp_path: Path, wrong: dict[str, np.ndarray], told: str) -> None:

@@ -174,6 +174,8 @@ def test_what_is_asked_for_must_be_there(root: Path) -> None:
         nyuv2(root, size=(H, W), n_validation=12)
     with pytest.raises(PolytaskError, match="not 7"):
         nyuv2(root, size=(H, W), classes=7)
+    with pytest.raises(PolytaskError, match=r"at least 1 each, got \(0, 12\)"):
+        nyuv2(root, size=(0, W))
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
@@ -191,6 +193,9 @@ def test_neither_layout_is_there(tmp_path: Path) -> None:
 
 
 def test_broken_and_missing_arrays_are_named(tmp_path: Path) -> None:
+    folders(tmp_path / "nothing to test", test=0)
+    with pytest.raises(PolytaskError, match=r"expected pictures 0\.npy, 1\.npy, \.\.\. in .*val/image"):
+        nyuv2(tmp_path / "nothing to test", size=(H, W))
     folders(tmp_path)
     (tmp_path / "val" / "depth" / "2.npy").write_bytes(b"\x93NUMPY broken")
     with pytest.raises(PolytaskError, match=r"val/depth/2\.npy is no whole \.npy file"):

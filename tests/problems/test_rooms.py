@@ -298,13 +298,26 @@ def test_a_scene_hangs_on_seed_and_number_alone() -> None:
     assert scene(3, 8) != scene(4, 8)
 
 
+def test_scenes_stay_what_they_are() -> None:
+    """Whoever changes what is rendered changes every result: do so openly, and bring these numbers up to date."""
+    one = scene(0, 8)
+    assert one.room == pytest.approx((4.871730755, 4.587504465, 2.407526528))
+    assert len(one.parts) == 86
+    seen = render([one], 32, 32)
+    known = [253, 371, 82, 32, 8, 28, 151, 0, 17, 13, 69]
+    assert np.abs(np.bincount(seen.kind.ravel(), minlength=len(KINDS)) - known).max() <= 2
+    assert seen.depth[0, [0, 16, 31], [0, 16, 31]] == pytest.approx([2.295165, 4.62893, 1.703855], rel=1e-4)
+    assert seen.image[0].mean((1, 2)) == pytest.approx([145.489, 152.277, 153.334], abs=0.1)
+    assert abs(seen.edge.sum() - 322) <= 4
+
+
 def test_random_numbers_are_those_of_philox() -> None:
     """By hand: the last of 256 words of the counter generator keyed with (seed, number), its upper 53 bits."""
     words = np.random.Philox(key=np.array([7, 2], np.uint64)).random_raw(256)
     draw = Draw(7, 2)
     assert [draw.unit(), draw.unit()] == [(int(word) >> 11) / 2**53 for word in (words[255], words[254])]
     assert all(1 <= draw.whole(1, 3) <= 3 for _ in range(1000))
-    assert Draw(0, 0).whole(0, 999) == GOLDEN
+    assert Draw(0, 0).whole(0, 999) == 566
 
 
 def test_a_picture_does_not_hang_on_those_rendered_with_it() -> None:
@@ -423,15 +436,14 @@ def test_no_scene_is_in_two_splits(small: problems.Problem) -> None:
 def test_a_network_learns_all_of_it(small: problems.Problem) -> None:
     model = HardSharing(SmallCNN(3, (8, 8)), small.tasks)
     inputs, targets = small.splits["train"].gather(torch.arange(8))
-    optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    before: dict[str, float] = {}
-    for _ in range(8):
+    seen: list[dict[str, float]] = []
+    for _ in range(10):
         losses = small.losses(model(inputs), targets)
-        before = before or {name: loss.item() for name, loss in losses.items()}
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-    assert all(loss.item() < before[name] for name, loss in losses.items())
+        seen.append({name: loss.item() for name, loss in losses.items()})
+        parameters = list(model.parameters())
+        for parameter, slope in zip(parameters, torch.autograd.grad(sum(losses.values()), parameters), strict=True):
+            parameter.data -= 0.05 * slope
+    assert all(seen[-1][name] < seen[0][name] for name in EVERYTHING)
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ MODELS: dict[str, Any] = {
     "soft sharing": Case(sharing.SoftSharing, needs=2),
     "soft sharing of activations": Case(functools.partial(sharing.SoftSharing, activations=True), needs=2),
     "cross-stitch": Case(sharing.CrossStitch, needs=2),
-    "cross-stitch per channel": Case(functools.partial(sharing.CrossStitch, per_channel=True), needs=2),
+    "cross-stitch per layer": Case(functools.partial(sharing.CrossStitch, per_channel=False), needs=2),
     "cross-stitch below": Case(functools.partial(sharing.CrossStitch, stages=(0,)), needs=2),
     "NDDR": Case(sharing.NDDR, needs=2),
     "NDDR, shortcut": Case(

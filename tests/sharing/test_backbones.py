@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from polytask import sharing
 from polytask.errors import PolytaskError
-from polytask.sharing.walking import walk_alone
+from polytask.sharing.walking import walk_alone, walk_together
 
 SMALL: dict[str, Any] = {"num_channels": 1, "image_size": 32}
 VIT: dict[str, Any] = {
@@ -446,6 +446,20 @@ def test_walks_may_take_turns() -> None:
     torch.testing.assert_close(results, [backbone(one), backbone(two)], rtol=0, atol=0)
 
 
+def test_backbones_that_walk_together_can_stop_one_by_one() -> None:
+    torch.manual_seed(0)
+    both = {name: sharing.MLP(3, widths=(4, 5))() for name in "ab"}
+    inputs = torch.randn(2, 3)
+
+    def swap(stage: int, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"a": outputs["b"], "b": outputs["a"]} if stage == 0 else {"a": outputs["a"]}
+
+    features = walk_together(both, inputs, swap)
+    lower = {name: each(inputs)[0] for name, each in both.items()}
+    assert list(features) == ["a"]
+    torch.testing.assert_close(features["a"], [lower["b"], both["a"].stages[1](lower["b"])], rtol=0, atol=0)
+
+
 def test_a_family_in_which_more_than_the_tokens_go_up_cannot_be_walked() -> None:
     pytest.importorskip("transformers")
     backbone = sharing.Transformers("beit", FAMILIES["beit"])()
@@ -462,3 +476,24 @@ def test_a_backbone_of_ones_own_says_that_it_cannot_be_walked() -> None:
 
     with pytest.raises(PolytaskError, match="Own can't stop between its stages, as this architecture asks"):
         Own((3,)).walk(torch.zeros(2, 3))
+
+
+class Walking(nn.Module):
+    """The last feature, of a walk that halves what every stage gives, and of two parts one after the other."""
+
+    def __init__(self, backbone: sharing.Backbone) -> None:
+        super().__init__()
+        self.walked = backbone
+        self.lower, self.upper = copy.deepcopy(backbone).split(1)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return walk_alone(self.walked, inputs, lambda stage, x: x / 2)[-1], self.upper(self.lower(inputs))[-1]
+
+
+@pytest.mark.parametrize("name", ["resnet", "named modules"])
+def test_walks_and_parts_can_be_exported(name: str) -> None:
+    model = Walking(copy.deepcopy(_made(name))).eval()
+    shape = getattr(model.walked, "shape", (3, 16, 16))
+    exported = torch.export.export(model, (torch.randn(2, *shape),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    images = torch.randn(5, *shape)
+    torch.testing.assert_close(exported.module()(images), model(images))

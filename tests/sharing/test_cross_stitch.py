@@ -121,7 +121,7 @@ def set_weights(model: sharing.CrossStitch, rows: list[list[float]]) -> None:
 
 def test_the_network_is_the_formula_stage_by_stage() -> None:
     torch.manual_seed(0)
-    model = sharing.CrossStitch(MLP, BOTH)
+    model = sharing.CrossStitch(MLP, BOTH, per_channel=False)
     a = [[0.6, 0.3], [-0.2, 1.1]]
     set_weights(model, a)
     inputs = torch.randn(5, 4)
@@ -187,7 +187,7 @@ def test_stages_left_out_are_not_mixed() -> None:
     assert "networks.A.backbone.stages.0.linear.weight" not in above_the_top
 
 
-@pytest.mark.parametrize("options", [{}, {"stages": (0,)}, {"per_channel": True}])
+@pytest.mark.parametrize("options", [{}, {"stages": (0,)}, {"per_channel": False}])
 def test_balancers_find_what_is_shared_in_the_graph(options: dict[str, Any]) -> None:
     """The units after the highest stage belong to one task each, though one operation computes them all."""
     torch.manual_seed(0)
@@ -207,7 +207,7 @@ def test_units_have_their_own_rate_and_no_weight_decay() -> None:
     rest, units = model.parameter_groups(1e-3)
     assert units["lr"] == pytest.approx(0.05)
     assert units["weight_decay"] == 0
-    assert sum(each.numel() for each in units["params"]) == 2 * 2 * 2
+    assert sum(each.numel() for each in units["params"]) == 2 * 2 * (6 + 8)
     assert "lr" not in rest
     assert len(rest["params"]) + len(units["params"]) == len(list(model.parameters()))
 
@@ -215,7 +215,7 @@ def test_units_have_their_own_rate_and_no_weight_decay() -> None:
 def test_units_learn_to_take_from_the_network_that_knows() -> None:
     """B's own network gives nothing, and its head reads the mean: the unit learns to let all of A's feature through."""
     torch.manual_seed(0)
-    model = sharing.CrossStitch(MLP, (BOTH[0], tasks.Regression("B")), stages=(1,), same=0.5)
+    model = sharing.CrossStitch(MLP, (BOTH[0], tasks.Regression("B")), stages=(1,), per_channel=False, same=0.5)
     with torch.no_grad():
         for each in model.networks.of("B").parameters():
             each.zero_()

@@ -88,7 +88,7 @@ def test_the_shortcut_joins_the_reductions_of_all_stages() -> None:
     shortcut = model.shortcuts.of("A").weight
     assert shortcut.shape == (6, 4 + 6)
     inputs = torch.randn(5, 1, 16, 16)
-    x = {name: inputs for name in "AB"}
+    x = dict.fromkeys("AB", inputs)
     own = []
     for stage in range(2):
         out = {name: model.networks.of(name).backbone.stages[stage](x[name]) for name in "AB"}

@@ -27,7 +27,7 @@ def test_alpha_mixes_subspaces_of_all_tasks_and_beta_all_stages() -> None:
             if "units" in name or "beta" in name:
                 each.normal_()
     inputs = torch.randn(5, 4)
-    x = {name: inputs for name in "AB"}
+    x = dict.fromkeys("AB", inputs)
     stages: dict[str, list[Tensor]] = {name: [] for name in "AB"}
     for stage in range(2):
         out = {name: model.networks.of(name).backbone.stages[stage](x[name]) for name in "AB"}
@@ -106,7 +106,7 @@ def test_the_penalty_by_hand() -> None:
     expected = torch.zeros(())
     for name in "AB":
         feature = model.networks.of(name).backbone.stages[0](inputs).mean((2, 3))
-        expected = expected + (feature[:, :2].T @ feature[:, 2:]).square().sum() / 25
+        expected = expected + (feature[:, :2].T @ feature[:, 2:]).square().mean() / 25
     torch.testing.assert_close(model.penalty({}), 0.5 * expected)
 
 

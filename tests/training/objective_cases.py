@@ -33,7 +33,7 @@ class Penalised(HardSharing):
         return self.strength * (of_weights + self.judge(self.seen).square().mean())
 
     def inside(self) -> dict[str, dict[str, float]]:
-        return {"judge": {"bias": float(self.judge.bias), "weight": float(self.judge.weight.mean())}}
+        return {"judge": {"bias": self.judge.bias.item(), "weight": self.judge.weight.mean().item()}}
 
 
 class Deep(HardSharing):

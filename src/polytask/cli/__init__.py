@@ -70,7 +70,7 @@ def summaries() -> dict[str, str]:
     """The first sentence about every command, by name: read from the source, so that nothing is imported.
 
     >>> sorted(summaries())
-    ['compare', 'describe', 'evaluate', 'list', 'predict', 'report', 'search', 'train']
+    ['compare', 'describe', 'evaluate', 'export', 'list', 'predict', 'report', 'search', 'train']
     """
     tree = ast.parse((Path(__file__).parent / "commands.py").read_text(encoding="utf-8"))
     functions = [each for each in tree.body if isinstance(each, ast.FunctionDef)]

@@ -3,17 +3,17 @@
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from jsonargparse.typing import register_type
 from torch.optim import Optimizer
 
 from polytask import problems, sharing, tasks, training
-from polytask._plain import plain
+from polytask._plain import plain, words
 from polytask.balancing import METHODS, WRAPPERS, Balancer, GramianBalancer, JacobianBalancer, LastLayers
 from polytask.cli.errors import Refused
-from polytask.cli.names import Call, Catalogue, listed
+from polytask.cli.names import Call, Catalogue, listed, needed, sayable
 from polytask.problems import Problem
 from polytask.sharing import Backbone
 from polytask.study import TPE, Arm, Dirichlet, Grid, Sampler
@@ -23,10 +23,29 @@ from polytask.training.folder import read_json
 
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".gz", ".zst")
 
+
+def makes_trunks(each: Any) -> bool:
+    """Whether it is a recipe that makes a fresh trunk at each call."""
+    made = get_type_hints(each.__call__).get("return") if inspect.isclass(each) and "__call__" in vars(each) else None
+    return inspect.isclass(made) and issubclass(made, Backbone)
+
+
 TASK_KINDS = listed(tasks, tasks.Task)
 KINDS: tuple[type, ...] = (Balancer, GramianBalancer, JacobianBalancer)
 BALANCERS = Catalogue("balancing method", (*METHODS, *WRAPPERS))
-ARCHITECTURES = Catalogue("architecture", listed(sharing, sharing.MultiTaskModel), filled=("backbone", "tasks"))
+PARTS: Mapping[type, Catalogue] = {
+    sharing.Decoder: Catalogue("decoder", listed(sharing, sharing.Decoder)),
+    sharing.Distillation: Catalogue("distillation", listed(sharing, sharing.Distillation)),
+    sharing.Conditioning: Catalogue("conditioning", listed(sharing, sharing.Conditioning)),
+    sharing.Adapter: Catalogue("adapter", listed(sharing, sharing.Adapter)),
+    sharing.LearnedDescriptors: Catalogue("descriptors", (sharing.LearnedDescriptors,)),
+    sharing.GradientDiscriminator: Catalogue("discriminator", (sharing.GradientDiscriminator,)),
+}
+"""What can be named within an architecture, as in "HardSharing(decoder=FPN(64))"."""
+RECIPES = tuple(member for catalogue in PARTS.values() for member in catalogue.members)
+ARCHITECTURES = Catalogue(
+    "architecture", listed(sharing, sharing.MultiTaskModel), filled=("backbone", "tasks"), parts=PARTS
+)
 ESTIMATES = Catalogue("estimate", (LastLayers,))
 SAMPLERS = Catalogue("sampler", (Dirichlet, Grid, TPE))
 SCHEDULES = Catalogue("schedule", listed(training, Schedule))
@@ -37,11 +56,8 @@ PROBLEMS = Catalogue(
 )
 BACKBONES = Catalogue(
     "backbone",
-    tuple(
-        each for name in sharing.__all__ if inspect.isclass(each := getattr(sharing, name)) and "__call__" in vars(each)
-    ),
+    tuple(each for name in sharing.__all__ if makes_trunks(each := getattr(sharing, name)) and sayable(each)),
 )
-"""What makes a fresh trunk at each call."""
 
 
 class Architecture:  # (plain classes: the parser would take dataclasses for groups of options)
@@ -101,8 +117,8 @@ class ProblemName:
             if name not in allowed:
                 raise Refused(f"--{_option(name)} is not for {self.call.name}, which {_takes(self.call.name, allowed)}")
         _, settings = PROBLEMS.checked(Call(self.call.name, {**self.call.args, **given}, self.call.positional))
-        for name, each in inspect.signature(member).parameters.items():
-            if each.default is each.empty and name not in settings:
+        for name in needed(member):
+            if name not in settings:
                 raise Refused(f"{self.call.name} needs --{_option(name)}: {_said(member, name)}")
         return settings
 
@@ -174,10 +190,16 @@ def plain_words(made: Any) -> str:
     return str(Call(type(made).__name__, plain(made)["args"]))
 
 
+def _made_before(value: Any) -> Any:
+    """A part of an architecture is made by its catalogue; what comes here is of another type, or wrong."""
+    raise ValueError("expected a part of an architecture by its name, as in FPN(64)")
+
+
 def register() -> None:
     """Teach the parser what can be named."""
     kinds: list[tuple[type, Any, Any]] = [
         *((kind, balancer_of(kind), balancer_words) for kind in KINDS),
+        *((kind, _made_before, words) for kind in PARTS),
         (Schedule, SCHEDULES.make, plain_words),
         (Sampler, SAMPLERS.make, plain_words),
         (Part, lambda value: Part(ESTIMATES.make(value)), str),

@@ -31,13 +31,16 @@ from polytask.deployment import export_onnx, export_program
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.sharing import HardSharing
+from polytask.sharing.starting import can_start
 from polytask.study import Arm, Dirichlet, Job, Sampler, Summary, rehearse, search_weights
 from polytask.study import compare as run_study
+from polytask.study import split_levels as study_levels
 from polytask.study import train as run_job
 from polytask.study.compare import workers
 from polytask.study.report import write
 from polytask.training import Budget, constant_scores
 from polytask.training.folder import read_json
+from polytask.training.starting import by_task
 
 EXPORTS = {"onnx": (export_onnx, ".onnx"), "torch": (export_program, ".pt2")}
 BALANCERS: tuple[Balancer, ...] = (Equal(), Uncertainty(), DWA(), PCGrad(), MGDA())
@@ -60,6 +63,8 @@ def compare(
     data_root: Path | None = None,
     balancers: tuple[Balancer, ...] = BALANCERS,
     sharing: tuple[Architecture, ...] = (HARD,),
+    split_levels: bool = False,
+    from_single_task: bool = False,
     at_features: bool = False,
     way: Way = "auto",
     estimate: Part = EXACT,
@@ -82,7 +87,9 @@ def compare(
         schema: a YAML file that says what the columns of a table are
         data_root: the folder of data sets on disk
         balancers: balancing methods, as in PCGrad "Uncertainty(learning_rate=0.02)"
-        sharing: architectures, as in HardSharing "HardSharing(shared_stages=1)"
+        sharing: architectures, as in HardSharing "PADNet(distillation=MessagePassing())"
+        split_levels: also hard sharing split after every stage of the backbone, from nothing to all shared
+        from_single_task: start architectures with a network per task (CrossStitch, NDDR, ...) from the single-task ones
         at_features: balance gradients at the shared features (as the papers of GradDrop and MGDA-UB do)
         way: how the gradients of all tasks are made: auto, sequential, batched, layerwise, two-pass
         estimate: weigh by a part of the gradients, as in "LastLayers(0.25)", the last quarter of the shared layers
@@ -100,6 +107,10 @@ def compare(
     tasks = [task.name for task in posed.tasks] if problem.is_table else []
     folder = out or Path("results") / _slug(" ".join([posed.name, *tasks]))
     arms = _arms(sharing, balancers, at_features, way, estimate)
+    if from_single_task:
+        arms = _starting(arms, posed)
+    if split_levels:
+        arms += study_levels(posed)
     rehearse(posed, arms, spent, numbers, backend, confidence)
     workers(jobs, backend)
     names = list(dict.fromkeys(arm.name for arm in [Arm(), *arms]))
@@ -202,6 +213,7 @@ def train(
     data_root: Path | None = None,
     balancer: Balancer = BALANCERS[0],
     sharing: Architecture = HARD,
+    start: tuple[Path, ...] = (),
     at_features: bool = False,
     way: Way = "auto",
     estimate: Part = EXACT,
@@ -218,7 +230,8 @@ def train(
         schema: a YAML file that says what the columns of a table are
         data_root: the folder of data sets on disk
         balancer: the balancing method, as in "Uncertainty(learning_rate=0.02)"
-        sharing: the architecture, as in "HardSharing(shared_stages=1)"
+        sharing: the architecture, as in "HardSharing(shared_stages=1)" or "PADNet(distillation=MessagePassing())"
+        start: run folders of trained single-task networks, one for every task, to start from
         at_features: balance gradients at the shared features (as the papers of GradDrop and MGDA-UB do)
         way: how the gradients of all tasks are made: auto, sequential, batched, layerwise, two-pass
         estimate: weigh by a part of the gradients, as in "LastLayers(0.25)", the last quarter of the shared layers
@@ -229,7 +242,10 @@ def train(
     """
     posed = _posed(problem, target, schema, data_root, backbone)
     (arm,) = _arms([sharing], [balancer], at_features, way, estimate)
-    job = Job(posed, arm, seed, _budget(posed, budget))
+    starts = by_task(start)
+    arm = replace(arm, from_single_task=bool(starts))
+    job = Job(posed, arm, seed, _budget(posed, budget), starts=starts)
+    _check_starts(job)
     rehearse(posed, [arm], job.budget)
     folder = out or Path("results") / _slug(f"{posed.name} {arm.name} seed {seed}")
     show.plan(posed, [arm.name], [seed], job.budget, folder)
@@ -271,7 +287,7 @@ def evaluate(run: Path, split: str = "test", data_root: Path | None = None) -> N
 
 
 def predict(run: Path, data: Path, out: Path | None = None) -> None:
-    """Predict the tasks of a run for every row of a new table, or for every picture in a folder.
+    """Predict for the rows of a new table, or for a folder of pictures.
 
     Maps (segmentation, depth, ...) are written as PNG files of the size of each picture: numbers (class, millimetres,
     ...) in one folder, colours to look at in another. Pictures that can't be read are left out and told.
@@ -312,9 +328,10 @@ def export(
     apart: bool = True,
     decoded: bool = False,
 ) -> None:
-    """Write the network of a run as files that run without polytask: one for all tasks, and one for each.
+    """Write a trained network as files that run without polytask.
 
-    A file holds nothing that its tasks do not need. ONNX files are run once and compared with torch.
+    There is one for all tasks, and one for each. A file holds nothing that its tasks do not need. ONNX files are run
+    once and compared with torch.
 
     Args:
         run: the folder of a run
@@ -432,6 +449,33 @@ def _arms(
         for each in sharing
         for balancer in balancers
     ]
+
+
+def _starting(arms: Sequence[Arm], posed: Problem) -> list[Arm]:
+    """The arms; those whose architecture has a network per task start from the single-task ones.
+
+    Raises:
+        PolytaskError: none of them does.
+    """
+    able = {arm.sharing_name: can_start(arm.sharing(posed.backbone, posed.tasks)) for arm in arms}
+    if not any(able.values()):
+        raise PolytaskError(
+            f"--from_single_task is for architectures with a network per task, as CrossStitch and NDDR; got "
+            f"{', '.join(able)}"
+        )
+    return [replace(arm, from_single_task=able[arm.sharing_name]) for arm in arms]
+
+
+def _check_starts(job: Job) -> None:
+    """There is a trained network for every task, or none is to be started from."""
+    wanted = [task.name for task in job.problem.tasks]
+    if job.starts and set(job.starts) != set(wanted):
+        raise PolytaskError(
+            f"--start: expected the run of a single-task network for every task ({', '.join(wanted)}), got runs of "
+            f"{', '.join(job.starts)}"
+        )
+    for folder in job.starts.values():
+        read_json(folder / "record.json")
 
 
 def _whole_gramian(balancer: Balancer) -> bool:

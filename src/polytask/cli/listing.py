@@ -5,14 +5,40 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from polytask._plain import words
 from polytask.balancing import METHODS, WRAPPERS, GramianBalancer, JacobianBalancer, LossBalancer
 from polytask.cli import catalogues
 from polytask.cli.text import say, wrapped
 from polytask.data.tables import TARGET_KINDS
-from polytask.tasks import Binary, MultiClass, MultiLabel, Regression, Task
+from polytask.tasks import (
+    Binary,
+    BinaryMap,
+    Depth,
+    Edges,
+    Landmarks,
+    MultiClass,
+    MultiLabel,
+    Normals,
+    Reconstruction,
+    Regression,
+    Segmentation,
+    Task,
+)
 from polytask.training import directions
 
-EXAMPLES: tuple[Task, ...] = (Binary("t"), MultiClass("t"), MultiLabel("t", ("a", "b")), Regression("t"))
+EXAMPLES: tuple[Task, ...] = (
+    Binary("t"),
+    MultiClass("t"),
+    MultiLabel("t", ("a", "b")),
+    Regression("t"),
+    Landmarks("t"),
+    Segmentation("t"),
+    Depth("t"),
+    Normals("t"),
+    Edges("t"),
+    BinaryMap("t"),
+    Reconstruction("t"),
+)
 """One task of each kind, asked for its metrics."""
 
 
@@ -20,6 +46,8 @@ def catalogue() -> None:
     """Problems, architectures, backbones, balancing methods, and the metrics of every kind of task."""
     _entries("Problems", catalogues.PROBLEMS)
     _entries("Architectures (--sharing)", catalogues.ARCHITECTURES)
+    for part in catalogues.PARTS.values():
+        _entries(f"Of architectures: {part.what}", part)
     _entries("Backbones (--backbone)", catalogues.BACKBONES)
     kinds = {LossBalancer: "weighs losses", GramianBalancer: "weighs gradients", JacobianBalancer: "makes a gradient"}
     for kind, told in kinds.items():
@@ -50,4 +78,5 @@ def _entries(title: str, of: catalogues.Catalogue, members: Sequence[Any] = ()) 
 
 def _setting(member: Any, name: str) -> str:
     default = inspect.signature(member).parameters[name].default
-    return f"{name}={default}" if isinstance(default, bool | int | float | str) else name
+    shown = "" if default is None or default is inspect.Parameter.empty else words(default)
+    return f"{name}={shown}" if shown and not shown.startswith("<") else name  # <factory>: made anew each time

@@ -6,11 +6,12 @@
 
 import ast
 import inspect
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 
@@ -95,11 +96,13 @@ class Catalogue:
         what: one of its members, in words.
         members: the classes or functions.
         filled: arguments that polytask itself fills in.
+        parts: what can be named as a setting of its members, by the kind of object that the setting is.
     """
 
     what: str
     members: tuple[Callable[..., Any], ...]
     filled: tuple[str, ...] = ()
+    parts: Mapping[type, "Catalogue"] = field(default_factory=dict)
 
     def find(self, name: str) -> Callable[..., Any]:
         """The member of this name."""
@@ -111,8 +114,11 @@ class Catalogue:
         )
 
     def settings(self, member: Callable[..., Any]) -> list[str]:
-        """What can be set about a member."""
-        return [name for name in inspect.signature(member).parameters if name not in self.filled]
+        """What can be set about a member; a function can't be written down, and is left to Python."""
+        named = [
+            name for name, each in inspect.signature(member).parameters.items() if each.kind is not each.VAR_KEYWORD
+        ]
+        return [name for name in named if name not in self.filled and not _is_code(member, name)]
 
     def checked(self, call: Call) -> tuple[Callable[..., Any], dict[str, Any]]:
         """The member called, and its settings, which fit the signature."""
@@ -121,11 +127,18 @@ class Catalogue:
         if len(call.positional) > len(allowed):
             raise Refused(f"{call}: {call.name} has {len(allowed)} settings, got {len(call.positional)}")
         given = dict(zip(allowed, call.positional, strict=False)) | dict(call.args)
+        parameters = inspect.signature(member).parameters
+        free = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+        more = {name: value for name, value in given.items() if free and name not in parameters}
+        given = {name: value for name, value in given.items() if name not in more}
         for name in given:
+            if name in parameters and _is_code(member, name):
+                raise Refused(f"{name} of {call.name} is a function: it can be given from Python only")
             if name not in allowed:
                 raise Refused(f"{call.name} has no setting '{name}'; {did_you_mean(name, allowed)}")
+        given = {name: self._part(member, name, value) for name, value in given.items()}
         parser = ArgumentParser(exit_on_error=False)
-        rest: set[str | int] = {name for name in inspect.signature(member).parameters if name not in given}
+        rest: set[str | int] = {name for name in parameters if name not in given}
         if inspect.isclass(member):
             parser.add_class_arguments(member, skip=rest)
         else:
@@ -136,14 +149,20 @@ class Catalogue:
             if isinstance(error, Refused):
                 raise
             raise Refused(condensed(error, lambda name: f"{name} of {call.name}", member, given)) from error
-        return member, {name: found[name] for name in given}
+        return member, {name: found[name] for name in given} | more
+
+    def _part(self, member: Callable[..., Any], name: str, value: Any) -> Any:
+        """The object that is named as a setting, where it is one of the parts; else the value as it is."""
+        named = isinstance(value, str | Call) or (isinstance(value, Mapping) and "class_path" in value)
+        kinds = [kind for kind in _kinds(member, name) if kind in self.parts] if named else []
+        return self.parts[kinds[0]].make(value) if kinds else value
 
     def make(self, value: Any) -> Any:
         """The object named."""
         call = Call.parse(value)
         member, settings = self.checked(call)
-        for name, each in inspect.signature(member).parameters.items():
-            if each.default is each.empty and name not in settings:
+        for name in needed(member):
+            if name not in settings:
                 raise Refused(f"{call} lacks '{name}': {call.name}({', '.join(self.settings(member))})")
         try:
             return member(**settings)
@@ -160,8 +179,8 @@ def listed(module: Any, base: type) -> tuple[type, ...]:
     """The classes of a package's catalogue that are of a kind and can be made.
 
     >>> from polytask import sharing
-    >>> [each.__name__ for each in listed(sharing, sharing.MultiTaskModel)]
-    ['HardSharing', 'Independent']
+    >>> [each.__name__ for each in listed(sharing, sharing.Decoder)]
+    ['FPN', 'DeepLab', 'LastMap']
     """
     found: Sequence[Any] = [getattr(module, name) for name in module.__all__]
     return tuple(
@@ -169,3 +188,29 @@ def listed(module: Any, base: type) -> tuple[type, ...]:
         for each in found
         if inspect.isclass(each) and issubclass(each, base) and each is not base and not inspect.isabstract(each)
     )
+
+
+def needed(member: Callable[..., Any]) -> list[str]:
+    """The settings of a member that have no default."""
+    parameters = inspect.signature(member).parameters.items()
+    return [name for name, each in parameters if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
+
+
+def sayable(member: Callable[..., Any]) -> bool:
+    """Whether everything that must be set about a member can be written down, which a function can't.
+
+    >>> from polytask.sharing import OutputsOf, SmallCNN
+    >>> sayable(SmallCNN), sayable(OutputsOf)
+    (True, False)
+    """
+    return not any(_is_code(member, name) for name in needed(member))
+
+
+def _is_code(member: Callable[..., Any], name: str) -> bool:
+    return any(get_origin(each) is Callable for each in _kinds(member, name))
+
+
+def _kinds(member: Callable[..., Any], name: str) -> tuple[Any, ...]:
+    """The types that a setting may have."""
+    hint = get_type_hints(member.__init__ if inspect.isclass(member) else member).get(name)
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)

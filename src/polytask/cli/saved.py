@@ -10,7 +10,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from polytask._plain import rebuild
+from polytask._plain import rebuild, rebuilt
 from polytask._text import did_you_mean
 from polytask.cli.catalogues import (
     ARCHITECTURES,
@@ -19,6 +19,7 @@ from polytask.cli.catalogues import (
     ESTIMATES,
     OPTIMIZERS,
     PROBLEMS,
+    RECIPES,
     SCHEDULES,
     TASK_KINDS,
 )
@@ -74,11 +75,18 @@ class SavedRun:
             tasks = tuple(_task(each) for each in job["tasks"])
             backbone = rebuild(job["backbone"], [*BACKBONES.members, TableInputs])
             told = job["arm"]
-            sharing = partial(ARCHITECTURES.find(told["sharing"]["class"]), **told["sharing"]["args"])
+            sharing = partial(ARCHITECTURES.find(told["sharing"]["class"]), **rebuilt(told["sharing"]["args"], RECIPES))
             balancer = rebuild(told["balancer"], BALANCERS.members)
             estimate = rebuild(told["estimate"], ESTIMATES.members) if told.get("estimate") else None
             made = sharing if sharing.keywords else sharing.func
-            arm = Arm(made, balancer, bool(told["at_features"]), told.get("way", Arm.way), estimate)
+            arm = Arm(
+                made,
+                balancer,
+                bool(told["at_features"]),
+                told.get("way", Arm.way),
+                estimate,
+                bool(told.get("from_single_task", Arm.from_single_task)),
+            )
             budget = _budget(job["budget"])
         except NOT_WHOLE as error:
             raise PolytaskError(

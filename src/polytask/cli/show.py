@@ -99,9 +99,9 @@ def scores(
     ways = directions(tasks)
     table = grid("task", "metric", "better", f"network, {split}", "constant prediction")
     for task in tasks:
+        units = task.metric_units()
         for name, higher in ways[task.name].items():
-            unit = f" {task.unit}" if task.unit else ""
-            pair = (f"{number(each[task.name][name])}{unit}" for each in (found, constant))
+            pair = (f"{number(each[task.name][name])} {units[name]}".rstrip() for each in (found, constant))
             table.add_row(task.name, name, "higher" if higher else "lower", *pair)
     say()
     show(table)

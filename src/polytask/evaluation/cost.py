@@ -95,15 +95,22 @@ def latencies(calls: Mapping[str, Callable[[], Any]], rounds: int = 15) -> dict[
 
 @contextmanager
 def _judged(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no graph; every module's mode as before afterwards."""
+    """Evaluation mode, no graph; every module's mode as before afterwards.
+
+    Nothing is trainable meanwhile: the counter of operations watches whatever wants a gradient, and stumbles over views
+    of parameters, which have no graph here.
+    """
     modes = {module: module.training for module in model.modules()}
-    model.eval()
+    trainable = [each for each in model.parameters() if each.requires_grad]
+    model.eval().requires_grad_(False)
     try:
         with torch.no_grad():
             yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+        for each in trainable:
+            each.requires_grad_()
 
 
 class _Live(TorchDispatchMode):

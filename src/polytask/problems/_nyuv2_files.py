@@ -126,7 +126,11 @@ class Folders(Files):
         self.root = root
 
     def count(self, part: str) -> int:
-        return len(list((self.root / self.PARTS[part] / "image").glob("*.npy")))
+        folder = self.root / self.PARTS[part] / "image"
+        found = len(list(folder.glob("*.npy")))
+        if not found:
+            raise PolytaskError(f"expected pictures 0.npy, 1.npy, ... in {folder}, and there are none; put them there")
+        return found
 
     def neighbours(self, part: str) -> Tensor:
         count = self.count(part)

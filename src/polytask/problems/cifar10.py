@@ -53,7 +53,10 @@ def cifar10(
         PolytaskError: the files are not there, or broken.
 
     Cost: 10 kB of memory a picture (colours and grey in 16 bits, which round them by 1/16 of a grey level at most), 610
-    MB for all; 0.3 ms a picture to decode and find the edges.
+    MB for all; 0.2 ms a picture to decode and find the edges.
+
+    The default trunk with hard sharing, trained on 8,000 pictures for 6 epochs, scores accuracy 0.48, 20 dB in colour,
+    ODS F 0.54 and 24 dB in autoencoding on test pictures; the best constants 0.10, 12 dB, 0.26 and 12 dB.
     """
     train, test, names, notes = _pictures(Path(data_root))
     animals = torch.tensor([name in ANIMALS for name in names]) if superclass else None

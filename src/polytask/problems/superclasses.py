@@ -1,11 +1,12 @@
 """Pictures with a fine and a coarse label: two tasks, or one for every coarse class."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from polytask.data import Augmentation, RandomFlip, TensorData
 from polytask.errors import PolytaskError
@@ -20,6 +21,7 @@ from polytask.tasks import MultiClass
 MIRRORED = Augmentation((RandomFlip(),))
 CIFAR = "cifar-100-binary"
 ARRAYS = ("images", "fine", "coarse")
+Targets = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 
 def superclasses(
@@ -126,39 +128,46 @@ def _problem(
     seed: int,
     **told: Any,
 ) -> Problem:
-    labels = {kind: torch.cat([train.labels[kind], test.labels[kind]]) for kind in ("fine", "coarse")}
-    named = {kind: names[kind] or tuple(map(str, range(int(labels[kind].max()) + 1))) for kind in labels}
-    groups = members(labels["fine"], labels["coarse"]) if apart else {}
-    tasks = (
-        tuple(
-            MultiClass(named["coarse"][group], tuple(named["fine"][each] for each in mine))
-            for group, mine in groups.items()
-        )
-        if apart
-        else tuple(MultiClass(kind, named[kind]) for kind in ("fine", "coarse"))
-    )
+    named = {kind: _named(kind, names[kind], [train.labels[kind], test.labels[kind]]) for kind in ("fine", "coarse")}
+    tasks, targets_of = _groups(train, test, named) if apart else _both(named)
     splits = {}
     for split, (pictures, rows) in parts(train, test, n_train, 5_000, seed).items():
         found = pictures.read(rows)
-        targets = (
-            {named["coarse"][group]: own_classes(found.labels["fine"], mine) for group, mine in groups.items()}
-            if apart
-            else {kind: found.labels[kind] for kind in ("fine", "coarse")}
-        )
         mirrored = MIRRORED if augment and split == "train" else None
-        splits[split] = TensorData(found.images, targets, bytes_to_floats, mirrored)
+        splits[split] = TensorData(found.images, targets_of(found.labels), bytes_to_floats, mirrored)
     spec = told.pop("spec")
     asked = {"apart": apart, "n_train": n_train, "augment": augment, "seed": seed}
-    channels = train.images.shape[1]
     return Problem(
         tasks=tuple(task.fitted(splits["train"].targets[task.name]) for task in tasks),
         splits=splits,
-        backbone=SmallCNN(channels, widths=(32, 64, 128)),
-        summary="Pictures with a fine and a coarse label: "
-        + ("one task for each coarse class" if apart else "name both"),
+        backbone=SmallCNN(train.images.shape[1], widths=(32, 64, 128)),
+        summary="Pictures with a fine and a coarse label: " + ("one task for each coarse class" * apart or "name both"),
         suggested={"epochs": 20, "batch_size": 128, "learning_rate": 2e-3},
         spec=spec | {"args": spec["args"] | asked},
         notes=("validation is drawn from the training pictures",)
-        + (("every picture has a label for one task only",) if apart else ()),
+        + ("every picture has a label for one task only",) * apart,
         **told,
     )
+
+
+def _named(kind: str, names: tuple[str, ...], labels: list[Tensor]) -> tuple[str, ...]:
+    """The names of the classes; their numbers where none are given."""
+    classes = 1 + max(int(each.max()) for each in labels)
+    if names and len(names) < classes:
+        raise PolytaskError(f"there are {classes} {kind} classes and {len(names)} names for them; give one for each")
+    return names or tuple(map(str, range(classes)))
+
+
+def _both(named: Mapping[str, tuple[str, ...]]) -> tuple[list[MultiClass], Targets]:
+    """Two tasks, and what makes their targets from labels."""
+    return [MultiClass(kind, names) for kind, names in named.items()], lambda labels: {
+        kind: labels[kind] for kind in named
+    }
+
+
+def _groups(train: InMemory, test: InMemory, named: Mapping[str, tuple[str, ...]]) -> tuple[list[MultiClass], Targets]:
+    """A task for every coarse class, and what makes their targets from labels."""
+    fine, coarse = (torch.cat([each.labels[kind] for each in (train, test)]) for kind in ("fine", "coarse"))
+    groups = {named["coarse"][group]: mine for group, mine in members(fine, coarse).items()}
+    tasks = [MultiClass(name, tuple(named["fine"][each] for each in mine)) for name, mine in groups.items()]
+    return tasks, lambda labels: {name: own_classes(labels["fine"], mine) for name, mine in groups.items()}

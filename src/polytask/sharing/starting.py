@@ -67,6 +67,20 @@ def start_from(model: Model, states: Mapping[str, State]) -> Model:
     return model
 
 
+def can_start(model: MultiTaskModel) -> bool:
+    """Whether every task has a network of its own that `start_from` can give weights.
+
+    >>> from polytask import sharing, tasks
+    >>> both = [tasks.Binary("a"), tasks.Binary("b")]
+    >>> [can_start(make(sharing.MLP(4), both)) for make in (sharing.NDDR, sharing.HardSharing)]
+    [True, False]
+    """
+    try:
+        return all(_place(model, task.name) for task in model.tasks)
+    except PolytaskError:
+        return False
+
+
 class _Place(NamedTuple):
     """Where the network of a task is in a model."""
 
@@ -131,5 +145,6 @@ def _differences(what: str, module: nn.Module, state: State) -> Iterator[str]:
             yield f"the {what} lacks {name}"
         elif state[name].shape != each.shape:
             yield f"the {what} has {name} of shape {list(state[name].shape)} instead of {list(each.shape)}"
-    for name in state.keys() - own.keys():
-        yield f"the {what} has {name}, which the model has not"
+    for name in state:
+        if name not in own:
+            yield f"the {what} has {name}, which the model has not"

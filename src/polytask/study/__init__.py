@@ -2,6 +2,8 @@
 
 from polytask.study.arms import SINGLE_TASK, Arm
 from polytask.study.compare import Study, compare
+from polytask.study.levels import split_levels
+from polytask.study.rare import Correlation, RareClasses, rank_correlation, rare_classes
 from polytask.study.rehearse import rehearse
 from polytask.study.run import Job, train
 from polytask.study.search import TPE, Dirichlet, Grid, Sampler, Search, Trial, search_weights
@@ -13,10 +15,12 @@ __all__ = [
     "TPE",
     "Arm",
     "ArmSummary",
+    "Correlation",
     "Dirichlet",
     "Grid",
     "Job",
     "MetricInfo",
+    "RareClasses",
     "Sampler",
     "Search",
     "Study",
@@ -24,8 +28,11 @@ __all__ = [
     "TaskInfo",
     "Trial",
     "compare",
+    "rank_correlation",
+    "rare_classes",
     "rehearse",
     "search_weights",
+    "split_levels",
     "summarise",
     "train",
 ]

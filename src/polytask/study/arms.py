@@ -1,7 +1,7 @@
 """What is compared: a way of sharing with a way of balancing."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -88,6 +88,14 @@ class Arm:
         return getattr(self.sharing, "__name__", type(self.sharing).__name__)
 
     @cached_property
+    def family(self) -> str:
+        """The arm's name but for the number of stages that are shared: arms that differ in nothing else have it."""
+        if not isinstance(self.sharing, partial) or "shared_stages" not in self.sharing.keywords:
+            return self.name
+        rest = {name: value for name, value in self.sharing.keywords.items() if name != "shared_stages"}
+        return replace(self, sharing=partial(self.sharing.func, **rest)).name
+
+    @cached_property
     def balancer_name(self) -> str:
         """The balancer and how it works, with the settings that are not its defaults."""
         where = " at features" if self.at_features else ""
@@ -130,4 +138,4 @@ class Arm:
 
 
 def _call(name: str, args: dict[str, Any]) -> str:
-    return f"{name}({', '.join(f'{key}={value}' for key, value in args.items())})" if args else name
+    return f"{name}({', '.join(f'{key}={words(value)}' for key, value in args.items())})" if args else name

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from polytask.data import TensorData
 from polytask.problems import Problem
@@ -53,7 +53,7 @@ def rows_alone(problem: Problem, rows: Sequence[int], task: Task) -> Rows:
 
 
 @torch.no_grad()
-def examples(model: nn.Module, problem: Problem, rows: Rows, device: torch.device) -> dict[str, Any] | None:
+def examples(model: MultiTaskModel, problem: Problem, rows: Rows, device: torch.device) -> dict[str, Any] | None:
     """Inputs, targets, predictions and error maps of some test samples as data URIs of WebP pictures.
 
     Args:
@@ -70,6 +70,7 @@ def examples(model: nn.Module, problem: Problem, rows: Rows, device: torch.devic
     if not tasks or not places:
         return None
     batch = problem.splits["test"].gather(torch.tensor(places)).to(device)
+    images = batch.inputs if isinstance(batch.inputs, Tensor) and batch.inputs.ndim == 4 else None
     predictions, maps = _predicted(model, batch.inputs, [task.name for task in tasks])
     stretched = {label: _stretched(each.float()) for label, each in list(maps.items())[:MAPS]}
 
@@ -79,14 +80,13 @@ def examples(model: nn.Module, problem: Problem, rows: Rows, device: torch.devic
 
     def of_task(task: Task) -> dict[str, list[str | None]]:
         prediction, target = predictions[task.name].float(), batch.targets.get(task.name)
-        told = {"prediction": listed(task.picture(prediction, batch.inputs))}
+        told = {"prediction": listed(task.picture(prediction, images))}
         if target is not None:
-            told["target"] = listed(task.target_picture(target, batch.inputs))
+            told["target"] = listed(task.target_picture(target, images))
         if target is not None and isinstance(task, Dense):
             told["error"] = listed(range_colours(task.error_map(prediction, target)))
         return told
 
-    images = batch.inputs if isinstance(batch.inputs, Tensor) and batch.inputs.ndim == 4 else None
     return {
         "rows": list(rows),
         "inputs": listed(colour_images(images) if images is not None and images.shape[1] in (1, 3) else None),
@@ -128,15 +128,13 @@ def _legend(task: Task) -> dict[str, str]:
     return {label: "#{:02x}{:02x}{:02x}".format(*colour) for label, colour in task.legend().items()}
 
 
-def _predicted(model: nn.Module, inputs: Any, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _predicted(model: MultiTaskModel, inputs: Any, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Predictions in evaluation mode, and the attention maps that they were made with."""
-    training, looks = model.training, isinstance(model, MultiTaskModel)
+    training = model.training
     model.eval()
-    if looks:
-        model.keep_maps = True
+    model.keep_maps = True
     try:
-        return dict(model(inputs, names)), model.maps_inside() if isinstance(model, MultiTaskModel) else {}
+        return dict(model(inputs, names)), model.maps_inside()
     finally:
         model.train(training)
-        if looks:
-            model.keep_maps = False
+        model.keep_maps = False

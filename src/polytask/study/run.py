@@ -18,6 +18,7 @@ import polytask
 from polytask._plain import checksum, plain
 from polytask.data.form import Form
 from polytask.errors import PolytaskError
+from polytask.evaluation import forward_cost
 from polytask.problems import Problem
 from polytask.sharing import MultiTaskModel
 from polytask.study.arms import SINGLE_TASK, Arm
@@ -79,6 +80,8 @@ class Job:
     @cached_property
     def described(self) -> dict[str, Any]:
         """The job as plain data."""
+        begins = self.arm is not None and self.arm.from_single_task
+        starts = {task: _key_of(folder) for task, folder in self.starts.items()} if begins else {}
         return {
             "problem": self.problem.name,
             "spec": plain(self.problem.spec),
@@ -89,7 +92,14 @@ class Job:
             "seed": self.seed,
             "budget": plain(self.budget),
             "samples_per_epoch": self.samples_per_epoch,
+            **({"starts": starts} if starts else {}),
         }
+
+
+def _key_of(folder: Path) -> str:
+    """The key of the run in a folder, which in a study is the folder's name."""
+    path = folder / "record.json"
+    return read_json(path)["key"] if path.is_file() else folder.name
 
 
 def train(
@@ -170,11 +180,11 @@ def _results(
     trackers: tuple[str, ...] | None,
 ) -> dict[str, Any]:
     problem, arm = job.problem, job.arm or Arm()
+    sample = problem.splits["train"].gather(torch.zeros(1, dtype=torch.long))
     _refuse_other(job, folder)
     if _first_process():
         write_whole(folder / "job.json", json.dumps(job.described, indent=1, ensure_ascii=False).encode())
-        form = Form.of(problem.splits["train"].gather(torch.zeros(1, dtype=torch.long)).inputs)
-        write_whole(folder / "inputs.json", json.dumps(form.to_json()).encode())
+        write_whole(folder / "inputs.json", json.dumps(Form.of(sample.inputs).to_json()).encode())
         if problem.preprocessing is not None:
             write_whole(folder / "preprocessing.json", json.dumps(problem.preprocessing.to_json()).encode())
     torch.manual_seed(job.seed)
@@ -199,12 +209,23 @@ def _results(
         on_epoch=on_epoch,
     )
     device = next(model.parameters()).device
+    by_class = {task.name: found for task in problem.tasks if (found := task.by_class()) is not None}
+    classes = {task: metric.to(device) for task, (_, metric) in by_class.items()}
+    test = evaluate(model, problem.tasks, problem.splits["test"], device, classes=classes)
     return plain(
         {
             "scores": {
                 "validation": fitted.epochs[fitted.best_epoch - 1]["validation"] if fitted.best_epoch else {},
-                "test": evaluate(model, problem.tasks, problem.splits["test"], device),
+                "test": test,
             },
+            "classes": {
+                task: {
+                    "metric": name,
+                    "scores": dict(zip(problem.task(task).class_names, metric.compute().tolist(), strict=True)),
+                }
+                for task, (name, metric) in by_class.items()
+            },
+            "shared_stages": getattr(model, "shared_stages", None),
             "best_epoch": fitted.best_epoch,
             "parameters": sum(p.numel() for p in model.parameters()),
             "seconds": fitted.seconds,
@@ -213,9 +234,19 @@ def _results(
             "skipped": fitted.skipped,
             "epochs": fitted.epochs,
         }
+        | _forward(model, sample.to(device).inputs)
         | started
         | _examples(model, job, device)
     )
+
+
+def _forward(model: MultiTaskModel, inputs: Any) -> dict[str, Any]:
+    """What one prediction of all tasks costs; what can't be counted ends no run."""
+    try:
+        cost = forward_cost(model, inputs)
+    except Exception as error:  # of a user's own network
+        return {"multiply_adds": None, "forward_mib": None, "not_counted": f"{type(error).__name__}: {error}"}
+    return {"multiply_adds": cost.multiply_adds, "forward_mib": cost.memory_mib}
 
 
 def _started(model: MultiTaskModel, job: Job) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from polytask.evaluation import Interval, delta_m_metrics, delta_m_tasks, gains,
 from polytask.evaluation import task_gain as mean_gain
 from polytask.problems import Problem
 from polytask.study.arms import SINGLE_TASK, Arm
+from polytask.study.rare import CLASSES, rank_correlation
 from polytask.study.summary import ArmSummary, MetricInfo, Summary, TaskInfo
 from polytask.study.verdict import verdict
 from polytask.tasks import Task
@@ -40,7 +41,8 @@ def summarise(
     """
     baseline = _merged(records, SINGLE_TASK, len(problem.tasks))
     summaries = [_baseline(baseline, records, ways, confidence)]
-    summaries += [_arm(arm, baseline, records, problem, ways, confidence) for arm in arms]
+    labels = {task.name: _labels(task, problem) for task in problem.tasks}
+    summaries += [_arm(arm, baseline, records, problem, ways, labels, confidence) for arm in arms]
     shown = [each for each in summaries if each.scores]
     headline = {task.name: ways[task.name] for task in problem.tasks if not task.auxiliary}
     ranks = mean_ranks(
@@ -65,7 +67,7 @@ def summarise(
         source=problem.source,
         licence=problem.licence,
         notes=problem.notes,
-        tasks=tuple(_task(task, ways) for task in problem.tasks),
+        tasks=tuple(_task(task, ways, labels) for task in problem.tasks),
         arms=final,
         verdict=verdict(final, {task.name: task.auxiliary for task in problem.tasks}, confidence),
         seeds=tuple(seeds),
@@ -75,10 +77,27 @@ def summarise(
     )
 
 
-def _task(task: Task, ways: Directions) -> TaskInfo:
+def _task(task: Task, ways: Directions, labels: Mapping[str, Mapping[str, int]]) -> TaskInfo:
     units = task.metric_units()
     metrics = tuple(MetricInfo(name, higher, units[name]) for name, higher in ways[task.name].items())
-    return TaskInfo(task.name, type(task).__name__, task.auxiliary, task.importance, metrics)
+    scored = task.by_class()
+    return TaskInfo(
+        task.name,
+        type(task).__name__,
+        task.auxiliary,
+        task.importance,
+        metrics,
+        labels=dict(labels[task.name]),
+        class_metric=scored[0] if scored else "",
+    )
+
+
+def _labels(task: Task, problem: Problem) -> dict[str, int]:
+    """How many training labels each class has, where single classes are scored."""
+    if task.by_class() is None:
+        return {}
+    counts = task.label_counts(problem.splits["train"].targets[task.name])
+    return dict(zip(task.class_names, counts.tolist(), strict=True))
 
 
 def _merged(records: Sequence[Mapping[str, Any]], arm: str, tasks: int) -> dict[int, dict[str, Any]]:
@@ -89,12 +108,22 @@ def _merged(records: Sequence[Mapping[str, Any]], arm: str, tasks: int) -> dict[
             continue
         one = found.setdefault(
             record["seed"],
-            {"test": {}, "validation": {}, "seconds": 0.0, "parameters": 0, "memory_mib": 0.0, "multiply_adds": []},
+            {
+                "test": {},
+                "validation": {},
+                "classes": {},
+                "seconds": 0.0,
+                "parameters": 0,
+                "memory_mib": 0.0,
+                "multiply_adds": [],
+            },
         )
         one["test"] |= record["scores"]["test"]
         one["validation"] |= record["scores"]["validation"]
         for cost in ("seconds", "parameters", "memory_mib"):
             one[cost] += record[cost]
+        one["classes"] |= {task: found["scores"] for task, found in record.get("classes", {}).items()}
+        one["shared_stages"] = record.get("shared_stages")
         one["multiply_adds"].append(record.get("multiply_adds"))
         one["start"] = record.get("start", {}).get("seconds")
     return {seed: one for seed, one in sorted(found.items()) if len(one["test"]) == tasks}
@@ -137,6 +166,22 @@ def _costs(runs: Mapping[int, Mapping[str, Any]], confidence: float) -> dict[str
     }
 
 
+def _class_gains(
+    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], task: str, confidence: float
+) -> dict[str, Interval]:
+    """Score minus single-task score of every class, in points, of those classes that have one in all runs."""
+    found: dict[str, list[float | None]] = {}
+    for one, alone in pairs:
+        for name, score in one["classes"].get(task, {}).items():
+            before = alone["classes"].get(task, {}).get(name)
+            found.setdefault(name, []).append(None if score is None or before is None else 100 * (score - before))
+    return {
+        name: interval(known, confidence)
+        for name, each in found.items()
+        if len(known := [value for value in each if value is not None]) == len(pairs)
+    }
+
+
 def _baseline(
     runs: Mapping[int, Mapping[str, Any]],
     records: Sequence[Mapping[str, Any]],
@@ -158,6 +203,7 @@ def _arm(
     records: Sequence[Mapping[str, Any]],
     problem: Problem,
     ways: Directions,
+    labels: Mapping[str, Mapping[str, int]],
     confidence: float,
 ) -> ArmSummary:
     runs = _merged(records, arm.name, len(problem.tasks))
@@ -183,6 +229,7 @@ def _arm(
         task: interval([mean_gain(one[task]) for one in test], confidence) for task in ways
     } if pairs else {}  # fmt: skip
     counted = [found for task, found in task_gain.items() if task in importance]
+    class_gains = {task: found for task in ways if (found := _class_gains(pairs, task, confidence))}
     return ArmSummary(
         name=arm.name,
         baseline=False,
@@ -203,4 +250,12 @@ def _arm(
         **_costs(runs, confidence),
         chosen=False,
         validation=interval([delta_m_tasks(headline(one), importance) for one in validation]).mean if pairs else None,
+        shared_stages=next((one["shared_stages"] for one in runs.values()), None),
+        family=arm.family,
+        class_gains=class_gains,
+        patterns={
+            task: rank_correlation([labels[task][name] for name in found], [each.mean for each in found.values()])
+            for task, found in class_gains.items()
+            if len(found) >= CLASSES
+        },
     )

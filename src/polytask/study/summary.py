@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from polytask.errors import PolytaskError
 from polytask.evaluation import Interval
+from polytask.study.rare import Correlation
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,20 @@ class MetricInfo:
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """A task as readers of results need to know it."""
+    """A task as readers of results need to know it.
+
+    Args:
+        labels: how many training labels each class has, where single classes are scored.
+        class_metric: what the score of a single class is.
+    """
 
     name: str
     kind: str
     auxiliary: bool
     importance: float
     metrics: tuple[MetricInfo, ...]
+    labels: dict[str, int] = field(default_factory=dict)
+    class_metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,10 @@ class ArmSummary:
         multiply_adds: of one prediction of all tasks, where they were counted.
         start_seconds: training time of the single-task networks that the arm started from, not in `seconds`; None
             where it started from nothing.
+        shared_stages: how many stages of the backbone all tasks share, where the architecture says so.
+        family: the name that all arms have which differ in nothing but `shared_stages`.
+        class_gains: by task and class, the score minus that of single-task training with the same seed, in points.
+        patterns: by task, the rank correlation between a class's number of training labels and its mean gain.
     """
 
     name: str
@@ -68,6 +80,10 @@ class ArmSummary:
     validation: float | None
     multiply_adds: int | None = None
     start_seconds: float | None = None
+    shared_stages: int | None = None
+    family: str = ""
+    class_gains: dict[str, dict[str, Interval]] = field(default_factory=dict)
+    patterns: dict[str, Correlation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +125,7 @@ class Summary:
         return found
 
 
-_KINDS = {kind.__name__: kind for kind in (Summary, ArmSummary, TaskInfo, MetricInfo, Interval)}
+_KINDS = {kind.__name__: kind for kind in (Summary, ArmSummary, TaskInfo, MetricInfo, Interval, Correlation)}
 
 
 def _read(value: Any) -> Any:

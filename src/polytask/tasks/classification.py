@@ -1,5 +1,6 @@
 """Binary, multi-class and multi-label (one-vs-all) tasks."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,6 +17,7 @@ from torchmetrics.classification import (
     MultilabelAUROC,
     MultilabelF1Score,
 )
+from torchmetrics.utilities import dim_zero_cat
 
 from polytask.errors import PolytaskError
 from polytask.tasks.task import MISSING_CLASS, Task, present
@@ -146,6 +148,17 @@ class MultiClass(Task):
         """How many labels are predicted right."""
         return (prediction.argmax(1) == target).sum()
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.labels
+
+    def by_class(self) -> tuple[str, Metric]:
+        """F1 of every class: recall alone would rise with every class that is named too often."""
+        return "f1", ClassF1(self.outputs, average="none", validate_args=False)
+
+    def label_counts(self, target: Tensor) -> Tensor:
+        return torch.bincount(target[present(target)].long(), minlength=self.outputs)
+
     def metrics(self) -> dict[str, Metric]:
         return {
             "accuracy": MulticlassAccuracy(self.outputs, average="micro", validate_args=False),
@@ -214,6 +227,18 @@ class MultiLabel(Task):
         """How many labels are predicted right at probability 1/2."""
         return _right(prediction, target)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.labels
+
+    def by_class(self) -> tuple[str, Metric]:
+        """Area under the ROC curve of every label; NaN where it is always there, or never."""
+        return "auroc", LabelAUROC(self.outputs, average="none", validate_args=False, ignore_index=MISSING_CLASS)
+
+    def label_counts(self, target: Tensor) -> Tensor:
+        """How often each label is there (1), [labels]."""
+        return (present(target) & (target > 0)).sum(0)
+
     def metrics(self) -> dict[str, Metric]:
         options: dict[str, Any] = {"average": "macro", "validate_args": False, "ignore_index": MISSING_CLASS}
         return {
@@ -253,3 +278,24 @@ class MultiLabel(Task):
         there = present(target)
         share = torch.where(there, target, 0).double().sum(0) / there.sum(0)
         return torch.logit(share.clamp(1e-6, 1 - 1e-6)).float()
+
+
+class ClassF1(MulticlassF1Score):
+    """F1 of every class; NaN for a class without a label."""
+
+    def compute(self) -> Tensor:
+        """[classes]."""
+        there = torch.as_tensor(self.tp) + torch.as_tensor(self.fn) > 0
+        return torch.where(there, super().compute(), torch.nan)
+
+
+class LabelAUROC(MultilabelAUROC):
+    """Area under the ROC curve of every label; NaN for one that is always there, or never."""
+
+    def compute(self) -> Tensor:  # type: ignore[override]
+        """[labels]."""
+        known = dim_zero_cat(self.target)
+        both = (known == 0).any(0) & (known == 1).any(0)
+        with warnings.catch_warnings():  # of labels without one of the two, which are NaN here
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.where(both, super().compute(), torch.nan)

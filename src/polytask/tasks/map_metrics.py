@@ -173,6 +173,18 @@ class MeanIoU(_Confusion):
         return (right / union).nanmean()
 
 
+class ClassIoU(_Confusion):
+    """Intersection over union of every class, from the confusion counts of the whole split.
+
+    NaN for a class that is never a label there.
+    """
+
+    def compute(self) -> Tensor:
+        """[classes], each 0 to 1."""
+        right, labels = self.counts.diagonal().double(), self.counts.sum(1)
+        return torch.where(labels > 0, right / (self.counts.sum(0) + labels - right), torch.nan)
+
+
 class PixelAccuracy(_Confusion):
     """The share of labelled pixels whose class is right, from the confusion counts of the whole split."""
 

@@ -13,7 +13,7 @@ from polytask.errors import PolytaskError
 from polytask.tasks.colours import class_colours
 from polytask.tasks.dense import Dense, check_labelled, check_maps, check_pixels
 from polytask.tasks.dice import dice_loss
-from polytask.tasks.map_metrics import MeanIoU, PixelAccuracy, confusion
+from polytask.tasks.map_metrics import ClassIoU, MeanIoU, PixelAccuracy, confusion
 from polytask.tasks.task import MISSING_CLASS, present
 
 
@@ -124,6 +124,21 @@ class Segmentation(Dense):
     def credit_sum(self, prediction: Tensor, target: Tensor) -> Tensor:
         """How many pixels are predicted right."""
         return (self.fitting(prediction, target).argmax(1) == target).sum()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.labels
+
+    def by_class(self) -> tuple[str, Metric]:
+        """Intersection over union of every class."""
+        return "iou", ClassIoU(self.outputs)
+
+    def label_counts(self, target: Tensor) -> Tensor:
+        """How many pixels each class has, [classes]."""
+        counts = torch.zeros(self.outputs, dtype=torch.long)
+        for image in target:  # one at a time: bincount wants 8 bytes a pixel
+            counts += torch.bincount(image[present(image)].long(), minlength=self.outputs).cpu()
+        return counts
 
     def measures(self) -> dict[str, Metric]:
         return {"miou": MeanIoU(self.outputs), "pixel accuracy": PixelAccuracy(self.outputs)}

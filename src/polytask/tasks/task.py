@@ -150,6 +150,25 @@ class Task(ABC):
         labels = present(target).sum() if count is None else count
         return (self.credit_sum(prediction, target).float() / labels).clamp(0.0, 1.0)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What its classes are called; empty for a task without classes."""
+        return ()
+
+    def by_class(self) -> tuple[str, Metric] | None:
+        """A score of every single class, for the study of rare ones; None where there is nothing of the kind.
+
+        Returns:
+            What the score is called, and a fresh metric, to be shown what `update` shows; its `compute()` gives one
+            number per class, from 0 to 1, higher is better, in the order of `class_names`; NaN for a class that has no
+            label.
+        """
+        return None
+
+    def label_counts(self, target: Tensor) -> Tensor:
+        """How many of these labels each class has, integers [classes]: empty for a task without classes."""
+        return torch.zeros(0, dtype=torch.long)
+
     def metric_units(self) -> dict[str, str]:
         """The unit of every metric: the metric's own, where it says one, else that of the task."""
         return {name: getattr(metric, "unit", self.unit) for name, metric in self.metrics().items()}

@@ -34,6 +34,7 @@ def evaluate(
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
     metrics: Metrics | None = None,
+    classes: Mapping[str, Metric] | None = None,
 ) -> Scores:
     """Loss and metrics of every task, in the target's own units.
 
@@ -48,6 +49,8 @@ def evaluate(
         batch_size: samples at a time; the scores do not depend on it. By default 1024, or as many as have `AT_ONCE`
             numbers, which maps and large images make fewer.
         metrics: those of `fresh_metrics`, to be used again and again; by default fresh ones.
+        classes: fresh metrics of single classes (`Task.by_class`), by task: they are shown the same, and read by whom
+            they belong to.
 
     Returns:
         {task: {"loss": ..., metric: ...}}.
@@ -70,7 +73,8 @@ def evaluate(
             if task.name in moved.targets:
                 prediction, target = predictions[task.name].float(), moved.targets[task.name]
                 sums[row] += task.loss_sum(prediction, target).double().cpu()
-                task.update(metrics[task.name], prediction, target)
+                asked = {"by class": classes[task.name]} if classes and task.name in classes else {}
+                task.update({**metrics[task.name], **asked}, prediction, target)
     model.train(was_training)
     sums = mean_over_processes(sums.to(device)).cpu() * world if world > 1 else sums
     return {
@@ -96,8 +100,12 @@ def at_once(tasks: Sequence[Task], data: TensorData, most: int = 1024) -> int:
     return max(1, min(most, 1024, AT_ONCE // numbers))
 
 
-def constant_scores(tasks: Sequence[Task], train: TensorData, data: TensorData) -> Scores:
+def constant_scores(
+    tasks: Sequence[Task], train: TensorData, data: TensorData, device: torch.device | str = "cpu"
+) -> Scores:
     """What the best constant prediction (training mean, class frequencies) scores on `data`.
+
+    The inputs are not looked at. `device` is where predictions and labels are compared.
 
     >>> import torch
     >>> from polytask.tasks import Regression
@@ -105,9 +113,9 @@ def constant_scores(tasks: Sequence[Task], train: TensorData, data: TensorData) 
     >>> constant_scores([Regression("age").fitted(data.targets["age"])], data, data)["age"]["mae"]
     10.0
     """
-    constants = {task.name: task.constant(train.targets[task.name]) for task in tasks}
+    constants = {task.name: task.constant(train.targets[task.name]).to(device) for task in tasks}
     labels = TensorData(torch.arange(len(data)), {task.name: data.targets[task.name] for task in tasks})
-    return evaluate(_Constant(tasks, constants, labels), tasks, labels)
+    return evaluate(_Constant(tasks, constants, labels), tasks, labels, device)
 
 
 class _Constant(nn.Module):

@@ -232,7 +232,7 @@ class _Training:
         )
         self.total_steps = budget.epochs * len(self.batches)
         if not reference and budget.select is None:
-            reference = constant_scores(self.tasks, train, validation)
+            reference = constant_scores(self.tasks, train, validation, self.device)
         self.score = selection_score(self.tasks, reference or {}, budget.select)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)

@@ -29,11 +29,16 @@ def start_from_runs(model: Model, folders: Mapping[str, Path | str] | Iterable[P
     """
     if isinstance(folders, str | Path):
         folders = [folders]
-    by_task = folders if isinstance(folders, Mapping) else _by_task([Path(each) for each in folders])
-    return start_from(model, {task: RunFolder(Path(folder)).load_best() for task, folder in by_task.items()})
+    found = folders if isinstance(folders, Mapping) else by_task([Path(each) for each in folders])
+    return start_from(model, {task: RunFolder(Path(folder)).load_best() for task, folder in found.items()})
 
 
-def _by_task(folders: Iterable[Path]) -> dict[str, Path]:
+def by_task(folders: Iterable[Path]) -> dict[str, Path]:
+    """The folders of single-task runs by the task that each trained.
+
+    Raises:
+        PolytaskError: one is no folder of a run, or trained several tasks, or two trained one task.
+    """
     found: dict[str, Path] = {}
     for folder in folders:
         tasks = [each["name"] for each in read_json(folder / "run.json")["tasks"]]

@@ -106,9 +106,9 @@ def slots(tile: Indices, row: Indices, tiles: int) -> tuple[Indices, Indices, li
         The tiles that have pairs, those with most pairs first; the rows, slot by slot; and the slots as slices of them.
         A slot has the rows of the first of these tiles.
 
-    >>> import numpy as np
-    >>> slots(np.array([3, 5, 5]), np.array([10, 11, 12]), tiles=6)
-    (array([5, 3]), array([11, 10, 12]), [slice(0, 2, None), slice(2, 3, None)])
+    >>> order, rows, found = slots(np.array([3, 5, 5]), np.array([10, 11, 12]), tiles=6)
+    >>> order.tolist(), [rows[slot].tolist() for slot in found]
+    ([5, 3], [[11, 10], [12]])
     """
     count = np.bincount(tile, minlength=tiles)
     order = np.argsort(-count, kind="stable")
@@ -120,8 +120,9 @@ def slots(tile: Indices, row: Indices, tiles: int) -> tuple[Indices, Indices, li
     slot = np.arange(len(tile)) - np.repeat(np.cumsum(of_tile) - of_tile, of_tile)
     in_slots = row[by_tile[np.argsort(slot * tiles + place, kind="stable")]]
     sizes = np.bincount(slot, minlength=1)
-    ends = np.cumsum(sizes)
-    return order[: sizes[0]], in_slots, [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+    starts = np.cumsum(sizes) - sizes
+    cuts = [slice(start, start + size) for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)]
+    return order[: sizes[0]], in_slots, cuts
 
 
 def _outline(table: Surfaces, views: Views, rows: Indices) -> tuple[Numbers, Numbers, Flags]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from polytask.problems.rooms.tables import Numbers
 
-GREY = 0.55  # mean of the square root of the light, after exposure
+GREY = 0.6  # mean of the square root of the light, after exposure
 NOISE = 2.0  # standard deviation, in grey levels of 255
 ASIDE = 0.08  # of a pixel's light that falls on each of the two pixels beside it, along each axis
 SHOULDER = 0.6  # where bright light begins to be compressed

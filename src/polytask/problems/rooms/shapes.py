@@ -30,9 +30,9 @@ def box(origin: Vector, direction: Vector, half: Vector) -> tuple[Numbers, Numbe
     """An axis-parallel box around 0, half its edges [3, b]; the direction has no component 0.
 
     >>> import numpy as np
-    >>> near, far = box(np.float32([-3, 0, 0]), np.float32([1, 1e-9, 1e-9]), np.float32([1, 1, 1]))
-    >>> float(near), float(far)
-    (2.0, 4.0)
+    >>> column = lambda *of: np.array([of], np.float32).T
+    >>> box(column(-3, 0, 0), column(1, 1e-9, 1e-9), column(1, 1, 1))
+    (array([2.], dtype=float32), array([4.], dtype=float32))
     """
     near, far = slab(origin[0], direction[0], half[0])
     for axis in (1, 2):

@@ -67,7 +67,7 @@ def surfaces(scenes: Sequence[Scene]) -> Surfaces:
         for face, (kind, look) in enumerate(zip(FACES, scene.faces, strict=True)):
             rows.append((number, ROOM, *middle, *middle, 1.0, 0.0, kind, face - 6, False, *_look(look)))
         rows += [(number, *_place(part), *_look(part.material)) for part in scene.parts]
-    table = np.array(rows, np.float64).T
+    table = np.array(rows, np.float64).T.copy()
     numbers, wholes = table.astype(np.float32), table.astype(np.int32)
     return Surfaces(
         first=np.array(first, np.int32),

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from polytask.errors import PolytaskError
-from polytask.sharing.backbones._replay import Call, Forward, Reached, done_by, observe, replaying
+from polytask.sharing.backbones._observe import Call, done_by, observe
+from polytask.sharing.backbones._replay import Forward, Reached, replaying, stopping
 
 Outputs = dict[str, list[Any]]
 
@@ -101,10 +102,8 @@ def _run_to(net: nn.Module, stage: Exit, inputs: Any, outputs: Outputs, forward:
     ]
     handles.append(net.get_submodule(stage.at).register_forward_hook(_stop))
     try:
-        with replaying(net, outputs):
+        with stopping(), replaying(net, outputs):
             forward(net, inputs)
-    except Reached:
-        pass
     finally:
         for handle in handles:
             handle.remove()

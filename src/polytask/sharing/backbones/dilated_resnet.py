@@ -16,19 +16,19 @@ from polytask.sharing.backbones.small_cnn import Images
 STRIDES = (8, 16, 32)
 
 
-class Depth(NamedTuple):
+class Blocks(NamedTuple):
     """The number of blocks of each stage, and whether they are bottlenecks."""
 
-    blocks: tuple[int, ...]
+    counts: tuple[int, ...]
     bottleneck: bool
 
 
 PUBLISHED = {
-    18: Depth((2, 2, 2, 2), False),
-    34: Depth((3, 4, 6, 3), False),
-    50: Depth((3, 4, 6, 3), True),
-    101: Depth((3, 4, 23, 3), True),
-    152: Depth((3, 8, 36, 3), True),
+    18: Blocks((2, 2, 2, 2), False),
+    34: Blocks((3, 4, 6, 3), False),
+    50: Blocks((3, 4, 6, 3), True),
+    101: Blocks((3, 4, 23, 3), True),
+    152: Blocks((3, 8, 36, 3), True),
 }
 """The networks of He et al. 2016, table 1, by their number of layers."""
 
@@ -85,33 +85,33 @@ class DilatedResNet:
                 f"expected layers of {', '.join(map(str, PUBLISHED))} or the number of blocks of every stage, as in "
                 f"(1, 1, 1, 1), got {self.layers}"
             )
-        depth = self.depth
-        if not depth.blocks or min(depth.blocks) < 1 or len(self.all_widths) != len(depth.blocks):
+        counts, bottleneck = self.blocks
+        if not counts or min(counts) < 1 or len(self.all_widths) != len(counts):
             raise PolytaskError(
-                f"expected one width and at least one block for every stage, got blocks {depth.blocks} and widths "
+                f"expected one width and at least one block for every stage, got blocks {counts} and widths "
                 f"{self.all_widths}"
             )
-        if depth.bottleneck and any(width % 4 for width in self.all_widths):
+        if bottleneck and any(width % 4 for width in self.all_widths):
             raise PolytaskError(f"bottlenecks have a quarter of the channels, got widths {self.all_widths}")
 
     @property
-    def depth(self) -> Depth:
+    def blocks(self) -> Blocks:
         """The blocks that it has."""
-        made = PUBLISHED[self.layers] if isinstance(self.layers, int) else Depth(self.layers, False)
-        return made if self.bottleneck is None else Depth(made.blocks, self.bottleneck)
+        made = PUBLISHED[self.layers] if isinstance(self.layers, int) else Blocks(self.layers, False)
+        return made if self.bottleneck is None else Blocks(made.counts, self.bottleneck)
 
     @property
     def all_widths(self) -> tuple[int, ...]:
         """The channels of each stage's output."""
-        first = 256 if self.depth.bottleneck else 64
-        return self.widths or tuple(first * 2**k for k in range(len(self.depth.blocks)))
+        first = 256 if self.blocks.bottleneck else 64
+        return self.widths or tuple(first * 2**k for k in range(len(self.blocks.counts)))
 
     def __call__(self) -> SequentialBackbone:
-        blocks, bottleneck = self.depth
+        counts, bottleneck = self.blocks
         stem = self.all_widths[0] // 4 if bottleneck else self.all_widths[0]
         stages: list[nn.Module] = []
         widths = pairwise((stem, *self.all_widths))
-        for (below, width), count, (stride, first, above) in zip(widths, blocks, self._strides(), strict=True):
+        for (below, width), count, (stride, first, above) in zip(widths, counts, self._strides(), strict=True):
             layers: list[nn.Module] = [] if stages else [_stem(self.channels, stem)]
             layers.append(_Block(below, width, bottleneck, stride, first, above))
             layers += [_Block(width, width, bottleneck, 1, above, above) for _ in range(count - 1)]
@@ -122,7 +122,7 @@ class DilatedResNet:
         """For every stage: its stride, and the dilations of its first 3 x 3 convolution and of those above."""
         yield 1, 1, 1
         reached, dilation = 4, 1
-        for _ in self.depth.blocks[1:]:
+        for _ in self.blocks.counts[1:]:
             if reached < self.stride:
                 reached *= 2
                 yield 2, dilation, dilation

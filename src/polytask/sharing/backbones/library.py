@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from polytask.errors import PolytaskError
 from polytask.sharing.backbone import Backbone, parts_without
-from polytask.sharing.backbones import _replay, _walk
+from polytask.sharing.backbones import _observe, _replay, _walk
 
 
 class LibraryBackbone(Backbone):
@@ -36,17 +36,17 @@ class LibraryBackbone(Backbone):
         net.train()
         self._features = features
         example = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2]).view(1, *shape)
-        calls, found = _replay.observe(net, lambda: features(net, example))
+        calls, found = _observe.observe(net, lambda: features(net, example))
         # The widths that come out: what a family declares can differ (FocalNet halves before the feature).
         super().__init__([each.shape[1] if each.ndim == 4 else each.shape[-1] for each in found])
         self.net = net
         self.shape = shape
         self._calls = calls
         self._seen = tuple(seen)
-        self._names = _replay.stage_names(net, len(self.widths), calls) if listed else None
+        self._names = _observe.stage_names(net, len(self.widths), calls) if listed else None
         self._unused: dict[tuple[int, ...], set[str]] = {}
         self._exits: tuple[_walk.Exit, ...] | None = None
-        _replay.freeze_unused(net, found)
+        _observe.freeze_unused(net, found)
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         return self._features(self.net, self._images(inputs))
@@ -60,20 +60,20 @@ class LibraryBackbone(Backbone):
 
     def keep_only(self, stages: Iterable[int]) -> None:
         super().keep_only(stages)
-        _, features = _replay.observe(self.net, lambda: self._features(self.net, self._example()))
-        _replay.freeze_unused(self.net, [features[stage] for stage in self.kept])
+        _, features = _observe.observe(self.net, lambda: self._features(self.net, self._example()))
+        _observe.freeze_unused(self.net, [features[stage] for stage in self.kept])
 
     def used_for(self, stages: Iterable[int]) -> list[nn.Module]:
         read = tuple(stages)
         if read not in self._unused:
-            _, features = _replay.observe(self.net, lambda: self._features(self.net, self._example()))
-            self._unused[read] = _replay.unused(self.net, [features[stage] for stage in read])
+            _, features = _observe.observe(self.net, lambda: self._features(self.net, self._example()))
+            self._unused[read] = _observe.unused(self.net, [features[stage] for stage in read])
         left_out = {id(each) for name, each in self.net.named_parameters() if name in self._unused[read]}
         return list(parts_without(self, left_out))
 
     def split_inside(self, stage: int) -> tuple[nn.Module, nn.Module]:
         try:
-            at = self._names[stage] if self._names else _replay.next_started(self._calls, self._exit(stage - 1))
+            at = self._names[stage] if self._names else _observe.next_started(self._calls, self._exit(stage - 1))
             return _replay.split(self.net, at, self._calls, self._example(), self.kept, self._features, seen=self._seen)
         except Exception as error:
             raise PolytaskError(

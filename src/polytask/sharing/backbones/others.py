@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from polytask.errors import PolytaskError
+from polytask.sharing.backbones._replay import stopping
 from polytask.sharing.backbones.library import LibraryBackbone, as_tuples
 
 
@@ -163,9 +164,8 @@ class _Outputs:
             for name in self.names
         ]
         try:
-            net(images)
-        except _Finished:
-            pass
+            with stopping(_Finished):
+                net(images)
         finally:
             for handle in handles:
                 handle.remove()

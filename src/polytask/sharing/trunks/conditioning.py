@@ -214,6 +214,8 @@ class Conditioned(MultiTaskModel):
         self.trunk = by.trunk(fresh, Descriptors(names, descriptors), names)
         self.reads = {task.name: reads(made[0], [task], decoder) for task in self.tasks}
         self.heads = PerTask({task.name: make_head(task, made[0], decoder) for task in self.tasks})
+        for name in names:  # networks of libraries are run to see what they use, and remember it
+            self.used_by(name)
 
     def forward_with_features(self, inputs: Any, tasks: Iterable[str] | None = None) -> tuple[dict[str, Tensor], None]:
         features = self.trunk(inputs, self.asked(tasks))

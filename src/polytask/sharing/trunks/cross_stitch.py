@@ -31,8 +31,9 @@ class CrossStitch(Meeting):
         decoder: for tasks whose predictions are maps; by default what suits the backbone (`FPN`, or `LastMap`).
         stages: after which to mix, 0 (the lowest) to S - 1; after all when left out, the last one included, as in the
             paper. Leave the last one out, and every head reads what its own network made of the mixture below.
-        per_channel: every channel has weights of its own. The paper has them for segmentation with normals, and one per
-            stage for detection with attributes, where those per channel were unstable (sections 5 and 6).
+        per_channel: every channel has weights of its own, as in the paper's study of the units, on segmentation with
+            normals (section 5). Without, one number per stage and pair of tasks, as in its detection with attributes,
+            where units per channel were unstable (section 6).
         same: of a task's own features at the start, 0 to 1; .9 was the best of those tried (table 1).
         rate: the learning rate of the weights a, as a multiple of the network's.
 

@@ -35,7 +35,9 @@ class Sluice(Meeting):
 
     and the penalty keeps the subspaces of a stage apart, with X_uj [b, c / S] the subspaces pooled over positions:
 
-        penalty = strength * sum over tasks u, stages and pairs i < j of ||X_ui' X_uj||_F^2 / b^2.
+        penalty = strength * sum over tasks u, stages and pairs i < j of ||X_ui' X_uj||_F^2 / (b c / S)^2,
+
+    a mean over pairs of channels, so that one strength suits stages of all widths.
 
     Args:
         backbone: makes a fresh backbone at each call; every task gets its own.
@@ -48,7 +50,7 @@ class Sluice(Meeting):
             subspace. "one_source": .95 of one subspace of every task, the same one for all parts of t, and .05 of the
             others, as there for two; rows then sum to T, and all parts of a task begin alike. "balanced": 1 / (T S)
             everywhere, what the authors' script does unless told otherwise; there all tasks begin alike.
-        strength: of the penalty, 0 or more; .1 in the authors' example.
+        strength: of the penalty, 0 or more; .1 as in the authors' example, where it weighs a sum over LSTM weights.
         rate: the learning rate of alpha and beta, as a multiple of the network's. 1, as in the authors' code.
 
     Raises:
@@ -148,7 +150,7 @@ class Sluice(Meeting):
         for parts in self._last.groups:
             for k in range(0, len(parts), self.subspaces):
                 for one, other in combinations(parts[k : k + self.subspaces], 2):
-                    terms.append(orthogonality(one.float(), other.float()) / len(one) ** 2)
+                    terms.append(orthogonality(one.float(), other.float()) / one.numel() ** 2)
         return self.strength * torch.stack(terms).sum() if terms else None
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:

@@ -1,10 +1,9 @@
 """Cost against gain: scatters of delta_m against training time, parameters and multiply-adds."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from polytask.study.report.dots import Dot, DotChart, digits_of, dot_of, gain_scale
+from polytask.study.report.dots import Dot, DotChart, aside, digits_of, dot_of, gain_scale
 from polytask.study.report.marks import Mark, ordered
 from polytask.study.report.numbers import amount, duration, finite, short
 from polytask.study.report.scales import Scale, spanning
@@ -48,7 +47,7 @@ def _scatter(
         if dot is None or at is None or at <= 0:
             missing.append(marks[arm.name])
             continue
-        dots.append(_aside(dot, 100 * x.at(at), say(at), dots))
+        dots.append(aside(dot, 100 * x.at(at), say(at), dots))
     said = "; ".join(f"{dot.mark.name} {dot.cost}, {dot.text} %" for dot in dots)
     return DotChart(
         title=title,
@@ -66,30 +65,3 @@ def _scatter(
         head=("arm", title.lower(), "Δm %", "interval"),
         rows=tuple((dot.mark.name, dot.cost, dot.text, dot.range or "none") for dot in dots),
     )
-
-
-def _aside(dot: Dot, x: float, cost: str, placed: Sequence[Dot], width: float = 4.2, height: float = 2.4) -> Dot:
-    """Shift a dot sideways (pixels) until it hides no other.
-
-    `width` and `height` are pixels per percent in a usual panel.
-    """
-    for shift in (0, 24, -24, 48, -48, 72, -72, 96, -96, 120, -120, 144, -144):
-        if all(
-            abs((x - other.x) * width + shift - other.shift) >= 23 or _apart(dot, other, height) for other in placed
-        ):
-            break
-    else:
-        shift = 0
-    return replace(dot, x=x, shift=shift, cost=cost)
-
-
-def _apart(one: Dot, other: Dot, height: float) -> bool:
-    """Whether neither dot touches the other's dot or interval, whatever their places along the axis."""
-
-    def reach(dot: Dot) -> tuple[float, float]:
-        room = 11 / height
-        ends = [dot.at - room, dot.at + room, *(end for end in (dot.low, dot.high) if end is not None)]
-        return min(ends), max(ends)
-
-    (low, high), (other_low, other_high) = reach(one), reach(other)
-    return high < other_low or other_high < low

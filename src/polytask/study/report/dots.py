@@ -1,7 +1,7 @@
 """Estimates with intervals as dots: where they lie on an axis, and how they are told from zero."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from polytask.study.report.marks import Mark
@@ -92,3 +92,30 @@ def dot_of(mark: Mark, interval: "Interval | None", scale: Scale, digits: int) -
         text=fixed(mean, digits, True),
         range=between(interval, digits, True),
     )
+
+
+def aside(dot: Dot, x: float, cost: str, placed: Sequence[Dot], width: float = 4.2, height: float = 2.4) -> Dot:
+    """Shift a dot sideways (pixels) until it hides no other.
+
+    `width` and `height` are pixels per percent in a usual panel.
+    """
+    for shift in (0, 24, -24, 48, -48, 72, -72, 96, -96, 120, -120, 144, -144):
+        if all(
+            abs((x - other.x) * width + shift - other.shift) >= 23 or _apart(dot, other, height) for other in placed
+        ):
+            break
+    else:
+        shift = 0
+    return replace(dot, x=x, shift=shift, cost=cost)
+
+
+def _apart(one: Dot, other: Dot, height: float) -> bool:
+    """Whether neither dot touches the other's dot or interval, whatever their places along the axis."""
+
+    def reach(dot: Dot) -> tuple[float, float]:
+        room = 11 / height
+        ends = [dot.at - room, dot.at + room, *(end for end in (dot.low, dot.high) if end is not None)]
+        return min(ends), max(ends)
+
+    (low, high), (other_low, other_high) = reach(one), reach(other)
+    return high < other_low or other_high < low

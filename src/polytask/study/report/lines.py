@@ -1,4 +1,4 @@
-"""Line charts over epochs as plain SVG parts: paths in a 1000 x 1000 box, everything else in percent."""
+"""Line charts over epochs, or whatever else is counted, as plain SVG parts: paths in a box of 1000, else percent."""
 
 import math
 from collections.abc import Sequence
@@ -64,8 +64,10 @@ def line_chart(
     y: Scale | None = None,
     reference: float | None = None,
     sign: Mark | None = None,
+    axis: str = "epoch",
 ) -> LineChart:
-    """Lay out one panel; `what` begins its spoken description, `y` is a scale shared with other panels."""
+    """Lay out one panel; `what` begins its spoken description, `y` is a scale shared with other panels, `axis` is what
+    the series count."""
     means = [value for item in drawn for value in item.series.values()]
     epochs = [at for item in drawn for at in item.series.x]
     y = y or spanning(_settled(drawn) or central(means), () if reference is None else (reference,))
@@ -74,18 +76,18 @@ def line_chart(
     outside = any(not y.low <= value <= y.high for value in means)
     ends = "; ".join(f"{item.name}: {fixed(item.series.mean[-1], digits)}" for item in drawn)
     lines = tuple(_line(item, x, y) for item in drawn)
-    table = _table(drawn, digits)
+    table = _table(drawn, digits, axis)
     return LineChart(
         title=title,
         sign=sign,
         subtitle=subtitle,
-        description=f"{what} against epoch. Last values: {ends}.",
+        description=f"{what} against {axis}. Last values: {ends}.",
         lines=tuple(_spread_labels(lines)),
         x_ticks=tuple((100 * x.at(tick), short(tick)) for tick in x.whole_ticks(5)),
         y_ticks=tuple((100 - 100 * y.at(tick), short(tick)) for tick in y.ticks(4)),
         reference=None if reference is None else 100 - 100 * y.at(reference),
-        note="epoch (values off the axis: see data)" if outside else "epoch",
-        data=_data(drawn, x, digits),
+        note=f"{axis} (values off the axis: see data)" if outside else axis,
+        data=_data(drawn, x, digits, axis),
         head=table[0],
         rows=tuple(table[1:]),
     )
@@ -150,12 +152,13 @@ def _spread_labels(lines: Sequence[Line], gap: float = 7.5) -> list[Line]:
     ]
 
 
-def _data(drawn: Sequence[Drawn], x: Scale, digits: int) -> dict[str, Any]:
+def _data(drawn: Sequence[Drawn], x: Scale, digits: int, axis: str) -> dict[str, Any]:
     epochs = sorted({at for item in drawn for at in item.series.x})
     return {
         "x": [int(at) if at == int(at) else at for at in epochs],
         "at": [round(x.at(at), 4) for at in epochs],
         "digits": digits,
+        "axis": axis,
         "series": [
             {
                 "key": item.mark.key,
@@ -174,7 +177,7 @@ def _aligned(item: Drawn, epochs: Sequence[float], digits: int) -> list[float | 
     return [None if (value := known.get(at)) is None else round(value, digits) for at in epochs]
 
 
-def _table(drawn: Sequence[Drawn], digits: int) -> list[tuple[str, ...]]:
+def _table(drawn: Sequence[Drawn], digits: int, axis: str) -> list[tuple[str, ...]]:
     """Head and rows of the data: one row per epoch, or one per series where there are very many."""
     epochs = sorted({at for item in drawn for at in item.series.x})
     wide = len(drawn) > ROWS
@@ -182,7 +185,7 @@ def _table(drawn: Sequence[Drawn], digits: int) -> list[tuple[str, ...]]:
     if len(epochs) > count:
         epochs = [epochs[round(index * (len(epochs) - 1) / (count - 1))] for index in range(count)]
     known = [dict(zip(item.series.x, item.series.mean, strict=True)) for item in drawn]
-    rows = [("epoch", *(item.name for item in drawn))]
+    rows = [(axis, *(item.name for item in drawn))]
     rows += [(short(at), *(fixed(values.get(at), digits) for values in known)) for at in epochs]
     return list(zip(*rows, strict=True)) if wide else rows
 

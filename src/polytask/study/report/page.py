@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from polytask.study.report import costs, dots, gains, inside, numbers, pictures, sections, tables
+from polytask.study.report import costs, dots, gains, inside, levels, numbers, pictures, rare, sections, tables
 from polytask.study.report.marks import arm_marks, task_marks
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ TEMPLATES = "templates"
 def render(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> str:
     """The comparison as one self-contained HTML page: it opens offline and asks for nothing from outside.
 
-    Verdict first, then tables, gains with intervals, pictures of what the networks say of a few images (where the
-    tasks can be shown), learning curves, task weights, agreement of gradients, what the networks tell of their inside,
-    cost against gain, and how it was done. All texts are escaped; a content security policy forbids requests.
+    Verdict first, then tables, gains with intervals, how much to share and what rare classes gain (where the study
+    says something about it), pictures of what the networks say of a few images (where the tasks can be shown), learning
+    curves, task weights, agreement of gradients, what the networks tell of their inside, cost against gain, and how it
+    was done. All texts are escaped; a content security policy forbids requests.
 
     Args:
         summary: what the comparison found; only its attributes are read.
@@ -90,6 +91,8 @@ def _context(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> dict[s
         "gains": gains.gains(summary, marks, tasks),
         "pictures": pictures.pictures(summary, records, marks, tasks),
         "inside": inside.inside(summary, records, marks),
+        "levels": levels.levels(summary, tasks),
+        "rare": rare.rare(summary, marks),
         "starts": {arm.name: _start(arm) for arm in summary.arms},
         "curves": sections.curves(summary, records, marks, tasks),
         "weights": sections.weights(summary, records, marks, tasks),

@@ -1,6 +1,6 @@
 """What the networks say of the same few images, side by side; and the attention maps that they say it with."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -92,14 +92,11 @@ def pictures(
     kept = [record for record in records if isinstance(record.get("examples"), Mapping)]
     told = [record for record in kept if "tasks" in record["examples"]]
     inputs = _first(get(record, "examples", "inputs") for record in told)
-    shown = tuple(
-        found
-        for task in summary.tasks
-        if (found := _task(task.name, tasks[task.name], told, marks, inputs)) is not None
-    )
+    of_tasks = (_task(task.name, tasks[task.name], told, marks, inputs) for task in summary.tasks)
+    of_maps = (_maps(mark, finished(told, name), inputs) for name, mark in marks.items())
     found = Pictures(
-        tasks=shown,
-        maps=tuple(each for name, mark in marks.items() if (each := _maps(mark, finished(told, name), inputs))),
+        tasks=tuple(each for each in of_tasks if each),
+        maps=tuple(each for each in of_maps if each),
         errors=tuple(
             (str(record["arm"]), str(record["examples"]["error"])) for record in kept if "error" in record["examples"]
         ),
@@ -137,7 +134,8 @@ def _task(
         )
 
     count = max(len(each["prediction"]) for each in by_arm.values())
-    legend = next((found for record in having if (found := get(record, "examples", "legends", name))), {})
+    legends = (get(record, "examples", "legends", name) for record in having)
+    legend: Mapping[str, str] = next((each for each in legends if each), {})
     arms = tuple(marks[arm] for arm in by_arm)
     return TaskPictures(sign, tuple(legend.items()), arms, tuple(row(k) for k in range(count)))
 
@@ -172,16 +170,16 @@ def _within(found: Pictures) -> Pictures:
     for side, quality, most in STEPS:
         if sum(len(shot.uri) for shot in tried.shots()) <= BUDGET:
             break
-        tried = _changed(found, lambda shot, at=(side, quality): replace(shot, uri=smaller(shot.uri, *at)), most)
+        tried = _changed(found, side, quality, most)
         fewer = f", and {most} of {had} examples" if most and most < had else ""
         note = f"To keep this page below 15 MB, pictures have at most {side} pixels a side{fewer}."
         tried = replace(tried, note=note)
     return tried
 
 
-def _changed(found: Pictures, change: Callable[[Shot], Shot], most: int | None) -> Pictures:
+def _changed(found: Pictures, side: int, quality: int, most: int | None) -> Pictures:
     def cells(given: Sequence[Cell]) -> tuple[Cell, ...]:
-        return tuple(tuple(map(change, cell)) for cell in given)
+        return tuple(tuple(replace(shot, uri=smaller(shot.uri, side, quality)) for shot in cell) for cell in given)
 
     return replace(
         found,

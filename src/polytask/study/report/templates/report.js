@@ -65,7 +65,7 @@
       index = Math.max(0, Math.min(chart.x.length - 1, at));
       const shown = new Set(all(".series:not(.muted)", area).map((group) => group.dataset.key));
       const lines = chart.series.filter((line) => shown.has(line.key) && line.v[index] !== null).sort((a, b) => b.v[index] - a.v[index]);
-      tip.replaceChildren(Object.assign(document.createElement("b"), { textContent: `epoch ${chart.x[index]}` }), ...lines.slice(0, 14).map((line) => {
+      tip.replaceChildren(Object.assign(document.createElement("b"), { textContent: `${chart.axis} ${chart.x[index]}` }), ...lines.slice(0, 14).map((line) => {
         const row = document.createElement("div");
         row.append(cell(line.sign), cell(line.name), cell(line.v[index].toFixed(chart.digits).replace("-", "\u2212")));
         return row;
