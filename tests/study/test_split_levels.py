@@ -14,6 +14,7 @@ from polytask._plain import plain
 from polytask.sharing import MLP, HardSharing
 from polytask.study import Arm, Summary, compare, split_levels
 from polytask.study.report import render
+from polytask.study.report.numbers import fixed, places
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +76,9 @@ def test_the_report_shows_the_curve(study) -> None:
     section = text[text.index('<section id="levels">') :]
     section = section[: section.index("</section>")]
     assert "How much to share" in section and re.search(r"On validation data \d of 2 shared stages", section)
-    for arm in study.summary.arms:
-        if not arm.baseline:
-            shown = f"{abs(arm.delta_m_tasks.mean):.1f}"
-            assert shown in section
+    means = [arm.delta_m_tasks.mean for arm in study.summary.arms if not arm.baseline]
+    for mean in means:
+        assert fixed(mean, places(means)) in section
     assert "epoch" not in section
     assert section.count("<figure") == 2 and ">size<" in section and ">side<" in section
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polytask.errors import PolytaskError
+from polytask.sharing._maps import check_map, layer
 from polytask.sharing._per_task import PerTask
-from polytask.sharing.decoders._maps import check_map, layer
 from polytask.sharing.heads import resize
 from polytask.tasks import Task
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from polytask.errors import PolytaskError
+from polytask.sharing._maps import TaskFeature, layer, need_two, scores, together
 from polytask.sharing._per_task import PerTask
 from polytask.sharing.backbone import Backbone, build
-from polytask.sharing.decoders._maps import TaskFeature, layer, need_two, scores, together
 from polytask.sharing.heads import Decoder, image_size, pool, reads, resize
 from polytask.sharing.model import MultiTaskModel
 from polytask.tasks import Task

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from polytask.sharing._maps import convolution, fit, together
 from polytask.sharing._per_task import PerTask
-from polytask.sharing.decoders._maps import convolution, fit, together
 
 Watch = Callable[[str, Tensor], None]
 

@@ -7,10 +7,10 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from polytask.errors import PolytaskError
+from polytask.sharing._last_pass import LastPass
+from polytask.sharing._maps import need_two
 from polytask.sharing._per_task import PerTask
 from polytask.sharing.backbone import Backbone, build
-from polytask.sharing.decoders._last_pass import LastPass
-from polytask.sharing.decoders._maps import need_two
 from polytask.sharing.decoders._scales import PYRAMID, Aggregation, FeaturePropagation, Scale, check_pyramid
 from polytask.sharing.decoders.pad_net import check_channels, main_tasks
 from polytask.sharing.heads import image_size, pool, resize

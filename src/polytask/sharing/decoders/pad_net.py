@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from polytask.errors import PolytaskError
+from polytask.sharing._last_pass import LastPass
+from polytask.sharing._maps import TaskFeature, layer, need_two, scores
 from polytask.sharing._per_task import PerTask
 from polytask.sharing.backbone import Backbone, build
-from polytask.sharing.decoders._last_pass import LastPass
-from polytask.sharing.decoders._maps import TaskFeature, layer, need_two, scores
 from polytask.sharing.decoders.distillation import AttentionGated, Distillation
 from polytask.sharing.heads import Decoder, image_size, reads, resize
 from polytask.sharing.model import MultiTaskModel

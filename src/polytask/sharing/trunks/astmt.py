@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from polytask.sharing._maps import check_map
 from polytask.sharing._per_task import PerTask, readable
 from polytask.sharing.backbone import Backbone, build
-from polytask.sharing.decoders._maps import check_map
 from polytask.sharing.heads import Decoder, image_size, pool, reads, resize
 from polytask.sharing.heads.making import decoder_for
 from polytask.sharing.model import MultiTaskModel

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from polytask.sharing._last_pass import LastPass
 from polytask.sharing._per_task import PerTask
 from polytask.sharing.backbone import Backbone, build
-from polytask.sharing.decoders._last_pass import LastPass
 from polytask.sharing.heads import Decoder, make_head, predict, reads
 from polytask.sharing.model import MultiTaskModel
 from polytask.sharing.trunks._attention import Extractor, as_map, as_was, check_tokens, make_mask, neighbours
