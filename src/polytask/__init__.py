@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polytask import balancing as balancing
     from polytask import data as data
+    from polytask import deployment as deployment
     from polytask import errors as errors
     from polytask import evaluation as evaluation
     from polytask import penalties as penalties
@@ -34,6 +35,7 @@ __all__ = [
     "evaluation",
     "problems",
     "training",
+    "deployment",
     "study",
     "errors",
 ]

@@ -222,8 +222,8 @@ def test_words_where_numbers_were(run: Run, table_run: Path, tmp_path: Path) -> 
 
 def test_predict_wants_a_table(run: Run, digits_run: Path, people: Path) -> None:
     err = refused(run("predict", digits_run, people))
-    assert "digits" in err
-    assert ".csv" in err
+    assert "trained on digits, which is no table" in err
+    assert "give predict a folder of images" in err
 
 
 def test_no_run_there(run: Run, tmp_path: Path, study: Path) -> None:

@@ -74,3 +74,28 @@ def test_calls_take_turns() -> None:
     order: list[str] = []
     latencies({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2)
     assert order == ["b", "a", "a", "b", "b", "a", "a", "b"]
+
+
+class Mixing(nn.Module):
+    """Gives a view of a parameter from a module of its own, as mixtures of networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList([nn.Parameter(torch.ones(2, 3))])
+        self.frozen = nn.Linear(3, 3).requires_grad_(False)
+        self.rows = _Rows()
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, _ = self.rows(self.weights[0])
+        return self.frozen(x) * first
+
+
+class _Rows(nn.Module):
+    def forward(self, weight: Tensor) -> tuple[Tensor, ...]:
+        return weight.unbind()
+
+
+def test_views_of_parameters_are_no_obstacle_and_what_was_trainable_stays_so() -> None:
+    model = Mixing()
+    assert forward_cost(model, torch.zeros(2, 3)).multiply_adds == 9
+    assert [each.requires_grad for each in (model.weights[0], model.frozen.weight)] == [True, False]

@@ -15,6 +15,7 @@ from polytask import problems
 from polytask.errors import PolytaskError
 from polytask.problems.digits import digit_sources
 from polytask.problems.problem import Problem
+from polytask.sharing import HardSharing
 
 
 @pytest.mark.real_data
@@ -41,6 +42,7 @@ MAKERS: dict[str, Callable[[Path], Problem]] = {
     "digits": lambda folder: problems.digits(n_train=400),
     "digits with sum": lambda folder: problems.digits(n_train=400, auxiliary=True),
     "breast_cancer": lambda folder: problems.breast_cancer(),
+    "rooms": lambda folder: problems.rooms(n_train=40, size=16),
     "table": lambda folder: problems.table(people_csv(folder), ["hours:regression", "rich:binary"]),
     "adult": lambda folder: problems.adult(real("adult/adult.npz")),
     "census_income": lambda folder: problems.census_income(real("census_income/census_income_test_half.npz")),
@@ -71,10 +73,7 @@ def test_it_can_be_made_again_from_its_spec(problem: Problem) -> None:
 def test_the_default_trunk_takes_its_batches_and_all_losses_are_finite(problem: Problem) -> None:
     torch.manual_seed(0)
     inputs, targets = next(iter(problem.loader("train", 32, shuffle=True)))
-    feature = problem.backbone().eval()(inputs)[-1]
-    pooled = feature.flatten(2).mean(2) if feature.ndim > 2 else feature
-    predictions = {task.name: task.head(pooled.shape[1])(pooled) for task in problem.tasks}
-    losses = problem.losses(predictions, targets)
+    losses = problem.losses(HardSharing(problem.backbone, problem.tasks).eval()(inputs), targets)
     assert set(losses) == {task.name for task in problem.tasks}
     assert all(torch.isfinite(loss) for loss in losses.values())
 

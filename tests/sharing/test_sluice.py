@@ -114,7 +114,7 @@ def test_the_penalty_is_of_the_last_training_pass_and_keeps_subspaces_apart() ->
     torch.manual_seed(0)
     model = sharing.Sluice(MLP, BOTH)
     inputs = torch.randn(32, 4)
-    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
     values = []
     for _ in range(50):
         model(inputs)

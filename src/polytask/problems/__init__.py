@@ -22,7 +22,7 @@ __all__ = [
     "digits",
     "multi_mnist",
     "nyuv2",
-    "superclasses",
     "rooms",
+    "superclasses",
     "table",
 ]

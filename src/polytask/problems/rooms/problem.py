@@ -87,9 +87,11 @@ def rooms(
     fixes and NumPy's Philox counter are used on pixels, so that all machines should render the same bytes; angles of
     cameras and furniture come from the C library's sine and cosine, whose last bits may differ.
 
-    Depth and normals are held in 16 bits (4 significant decimals less one: 2 mm at 4 m).
+    Depth and normals are held in 16 bits (steps of 2 mm between 2 and 4 m, and of 0.0005).
 
-    Hard sharing with the default trunk reaches TODO
+    Hard sharing with the default trunk and the suggested budget scores on the test split (one seed; in parentheses the
+    best constant): mIoU 0.50 (0.03), pixel accuracy 0.79 (0.35), depth 0.41 m off (0.82) or 17 % (36 %), normals 20
+    degrees off (59). It takes about 3 minutes of one core.
 
     Args:
         n_train: number of training pictures.

@@ -35,7 +35,10 @@ class CrossStitch(Meeting):
             normals (section 5). Without, one number per stage and pair of tasks, as in its detection with attributes,
             where units per channel were unstable (section 6).
         same: of a task's own features at the start, 0 to 1; .9 was the best of those tried (table 1).
-        rate: the learning rate of the weights a, as a multiple of the network's.
+        rate: the learning rate of the weights a, as a multiple of the network's. The paper found 100 to 1,000 best,
+            and more to diverge, with stochastic gradient descent, whose steps are too short for numbers of this size
+            (table 2). Methods such as Adam move every number by about the learning rate, whatever its gradient; there
+            less may do as well.
 
     Raises:
         PolytaskError: one task alone, no such stage, `same` out of range, or a backbone that can't stop between its
@@ -50,7 +53,7 @@ class CrossStitch(Meeting):
     `sharing.start_from`. The weights a have no weight decay, which would draw every row below a sum of 1.
 
     Cost: as many backbones as tasks, whichever tasks are asked for. Mixing reads T features and writes one, for every
-    task and stage.
+    task and stage. `benchmarks/architectures.py` compares its steps with those of independent networks.
 
     >>> import torch
     >>> from polytask import sharing, tasks

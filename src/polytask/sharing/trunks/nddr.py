@@ -40,7 +40,8 @@ class NDDR(Meeting):
         shortcut: the multi-scale version, NDDR-CNN-Shortcut.
         norm, relu: leave them in, as published, where stages end in a ReLU. Leave them out where features are negative
             as often as not, as the tokens of transformers: half of what trained networks have learned would go.
-        rate: the learning rate of W and V, as a multiple of the network's.
+        rate: the learning rate of W and V, as a multiple of the network's. 100 in the authors' code, with stochastic
+            gradient descent.
 
     Raises:
         PolytaskError: one task alone, no such stage, or a backbone that can't stop between its stages; later: a

@@ -206,9 +206,7 @@ class _Layers(nn.Module):
             return last  # the head says what it needs
         total: Tensor | None = None
         for weight, project, feature in zip(self.beta.weight, self.projections, features, strict=True):
-            layer = project(feature if self.dense else pool(feature))
-            if self.dense:
-                layer = resize(layer, last.shape[-2:])
+            layer = _fitted(project, feature, last) if self.dense else project(pool(feature))
             total = layer * weight if total is None else total + layer * weight
         assert total is not None
         return total
@@ -216,6 +214,14 @@ class _Layers(nn.Module):
     def weights(self) -> dict[str, float]:
         """Beta by stage."""
         return {f"stage {k + 1}": round(each, 6) for k, each in enumerate(self.beta.weight.tolist())}
+
+
+def _fitted(project: nn.Module, feature: Tensor, last: Tensor) -> Tensor:
+    """A map projected and in the size of the last one: either order gives the same, the cheaper one is taken."""
+    size = last.shape[-2:]
+    if feature.shape[-2:].numel() > size.numel():
+        return project(resize(feature, size))
+    return resize(project(feature), size)
 
 
 class _Projection(nn.Module):

@@ -32,6 +32,8 @@ class SoftSharing(Networks):
     with n_k the numbers in one output x_kt. Tasks that a forward pass was not asked for take no part in it.
 
     Heads are never tied. Biases and the scales of norms are; running means of batch normalisation are no parameters.
+    The networks start with weights of their own; `sharing.start_from` one hard-sharing model, for all tasks, starts
+    them equal.
 
     Args:
         backbone: makes a fresh backbone at each call; every task gets its own.
