@@ -61,6 +61,13 @@ def test_a_corrupt_picture_is_named(kind: str, keep: float, tmp_path: Path) -> N
         read_image(tmp_path / "nowhere.png")
 
 
+def test_what_is_no_picture_is_told_without_the_memory_of_the_machine() -> None:
+    with pytest.raises(PolytaskError, match=r"notes can't be read as a picture \(it is no picture of a known kind\)"):
+        decode(b"dear diary", "notes")
+    with pytest.raises(PolytaskError, match=r"\(it is empty\)"):
+        decode(b"", "nothing")
+
+
 def test_a_blob_gives_its_pictures_in_any_order() -> None:
     pictures = [np.roll(PICTURE, k, 0) for k in range(4)]
     contents = [encoded(each) for each in pictures]

@@ -123,6 +123,19 @@ def test_a_file_that_is_wrong_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mo
     assert not list(tmp_path.iterdir())
 
 
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    model = sharing.HardSharing(BACKBONES["cnn"], TASKS)
+    (tmp_path / "m.pt2").mkdir()
+    with pytest.raises(PolytaskError, match=r"m\.pt2 is a folder"):
+        deployment.export_program(model, IMAGES, tmp_path / "m.pt2")
+    missing = "/dev/full/m.pt2"
+    with pytest.raises(PolytaskError, match=r"can't (make the folder|write) .*full"):
+        deployment.export_program(model, IMAGES, missing)
+    (tmp_path / "gone.pt2").symlink_to(tmp_path / "nowhere" / "gone.pt2")
+    with pytest.raises(PolytaskError, match=r"can't write .*gone\.pt2: "):
+        deployment.export_program(model, IMAGES, tmp_path / "gone.pt2")
+
+
 def test_bad_requests(tmp_path: Path) -> None:
     model = sharing.HardSharing(BACKBONES["cnn"], TASKS)
     with pytest.raises(PolytaskError, match=r"ends in \.pt2, got m\.onnx"):

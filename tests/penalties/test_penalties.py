@@ -47,6 +47,13 @@ def test_trace_norm_by_hand() -> None:
     torch.testing.assert_close(penalties.trace_norm(numbers), torch.tensor(5.0))
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_trace_norm_of_numbers_of_half_precision(kind: torch.dtype) -> None:
+    apart = torch.tensor([[3.0, 0.0], [0.0, 4.0]], dtype=kind, requires_grad=True)
+    penalties.trace_norm(apart).backward()
+    torch.testing.assert_close(apart.grad, torch.eye(2, dtype=kind), rtol=0, atol=1e-2)
+
+
 @pytest.mark.parametrize("unfolding, matrices", [("laf", 1), ("tucker", 5), ("tt", 4)])
 def test_a_tensor_of_rank_one_has_rank_one_in_every_unfolding(unfolding: str, matrices: int) -> None:
     vectors = [layer(length, 1).flatten() for length in (3, 4, 3, 2, 2)]  # tasks, out, in, h, w

@@ -12,10 +12,12 @@ import torch
 from sklearn.datasets import load_digits
 
 from polytask import problems
+from polytask.data import TensorData
 from polytask.errors import PolytaskError
 from polytask.problems.digits import digit_sources
-from polytask.problems.problem import Problem
-from polytask.sharing import HardSharing
+from polytask.problems.problem import SPLITS, Problem
+from polytask.sharing import MLP, HardSharing, SmallCNN
+from polytask.tasks import Depth, Edges, MultiClass, Segmentation, Task
 
 
 @pytest.mark.real_data
@@ -167,3 +169,30 @@ def test_census_income_has_the_known_shares() -> None:
     assert everyone == pytest.approx({"income_50k": 0.062, "never_married": 0.432}, abs=5e-4)
     names = {*problem.preprocessing.features, *problem.preprocessing.categories}
     assert not names & {"instance_weight", "education", "marital_stat"}
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize(
+    ("task", "wrong", "said"),
+    [
+        (Segmentation("labels", 3), 7, r"classes 0 to 2 .*first: 7 in sample 1, row 2, column 3"),
+        (Depth("labels"), 0.0, r"depths above 0 m.*first: 0 in sample 1, row 2, column 3"),
+        (Edges("labels"), 5, r"0 and 1; 1 of 64 pixels"),
+    ],
+)
+def test_labels_that_cannot_be_scored_are_told_of_every_split(task: Task, wrong: float, said: str, split: str) -> None:
+    def data(flawed: bool) -> TensorData:
+        target = torch.ones(4, 4, 4, dtype=torch.float32 if isinstance(task, Depth) else torch.int8)
+        if flawed:
+            target[1, 2, 3] = wrong
+        return TensorData(torch.zeros(4, 3, 4, 4), {"labels": target})
+
+    with pytest.raises(PolytaskError, match=rf"in the {split} split, task 'labels' expects {said}"):
+        Problem("p", (task,), {each: data(each == split) for each in SPLITS}, SmallCNN(3))
+
+
+def test_labels_of_tables_are_looked_at_too() -> None:
+    splits = {each: TensorData(torch.zeros(2, 3), {"kind": torch.tensor([0, 1])}) for each in SPLITS}
+    splits["test"] = TensorData(torch.zeros(2, 3), {"kind": torch.tensor([-100, 4])})
+    with pytest.raises(PolytaskError, match="in the test split, task 'kind' expects labels 0 to 2, got 4"):
+        Problem("p", (MultiClass("kind", 3),), splits, MLP(3))

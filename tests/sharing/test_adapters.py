@@ -203,6 +203,41 @@ def test_a_copy_has_its_own_hooks(by: Any) -> None:
     assert not torch.allclose(twin(x)["one"], before["one"])
 
 
+class Encoder(nn.Module):
+    """A layer of torch, whose attention reads the weights of its projection without calling it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x + self.attention(x, x, x)[0])
+
+
+def test_a_layer_that_is_never_called_is_not_adapted() -> None:
+    model = sharing.Adapters(lambda: sharing.SequentialBackbone([Encoder()], (8,)), VECTORS, by=sharing.LoRA(rank=2))
+    sum(each.sum() for each in model(torch.randn(2, 5, 8)).values()).backward()  # type: ignore[union-attr]
+    assert not [name for name, each in model.named_parameters() if each.grad is None]
+    with pytest.raises(PolytaskError, match="out_proj"):
+        sharing.Adapters(
+            lambda: sharing.SequentialBackbone([Encoder()], (8,)), VECTORS, by=sharing.LoRA(only=("out_proj",))
+        )
+
+
+@pytest.mark.parametrize("by", [sharing.Bottleneck(width=2), sharing.LoRA(rank=2, norms=True)])
+def test_torchs_own_transformer_layers_do_not_go_around_a_tasks_norms(by: Any) -> None:
+    """In evaluation they may compute everything at once, from the weights of their parts."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    model = sharing.Adapters(lambda: sharing.SequentialBackbone([layer], (8,)), VECTORS, by=by)
+    for each in model.own.parameters():
+        nn.init.normal_(each)
+    x = torch.randn(2, 5, 8)
+    expected = model(x)["one"]
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(x)["one"], expected)
+
+
 class Empty(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x
@@ -215,6 +250,8 @@ def test_what_cannot_be_adapted_is_refused() -> None:
         sharing.Adapters(MLP, VECTORS, by=sharing.LoRA)  # type: ignore[arg-type]
     with pytest.raises(PolytaskError, match="rank"):
         sharing.LoRA(rank=0)
+    with pytest.raises(PolytaskError, match="rank"):
+        sharing.LoRA(rank=2.5)  # type: ignore[arg-type]
     with pytest.raises(PolytaskError, match="width"):
         sharing.Bottleneck(width=0)
 

@@ -283,7 +283,7 @@ def test_gates_and_discriminator_can_be_followed() -> None:
     model.penalty(losses_of(model(torch.randn(2, 1, 16, 16))))
     inside = model.inside()
     assert set(inside) == {"gates of classes", "gates of depth", "discriminator"}
-    assert set(inside["gates of depth"]) == {"stage 1", "stage 2", "decoder"}
+    assert set(inside["gates of depth"]) == {"stage 1", "stage 2", "decoder of maps"}
     assert inside["discriminator"]["of guessing"] == pytest.approx(math.log(2))
 
 

@@ -42,7 +42,7 @@ def test_any_order_and_repetition_of_tasks() -> None:
 
 @pytest.mark.parametrize("architecture", [sharing.HardSharing, sharing.Independent])
 def test_any_task_name(architecture: Any) -> None:
-    names = ["hours.per.week", "type", "training", "forward", "100 %", "keys", "a%2Eb", "a.b", "größe"]
+    names = ["hours.per.week", "type", "training", "forward", "100 %", "keys", "of", "names", "a%2Eb", "a.b", "größe"]
     model = architecture(MLP, [tasks.Regression(name) for name in names])
     assert list(model(torch.zeros(2, 3))) == names
     assert [part.module.split(".", 1)[-1] for part in sharing.describe(model).parts][-len(names) :] == names

@@ -1,6 +1,7 @@
 """`compare`: what is trained, kept, gone on with, told."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from polytask.data import TensorData
 from polytask.errors import PolytaskError
 from polytask.sharing import Independent
 from polytask.study import SINGLE_TASK, Arm, Job, compare, rehearse
-from polytask.study.compare import workers
+from polytask.study.compare import references, workers
 from polytask.training import Budget
 
 ARMS = [Arm(balancer=balancing.PCGrad()), Arm(balancer=balancing.Uncertainty())]
@@ -270,3 +271,14 @@ def test_a_task_with_few_labels_takes_as_many_steps_alone_as_together(tmp_path: 
         replace(posed, splits=splits), seeds=1, budget={"epochs": 2, "batch_size": 8}, folder=tmp_path, jobs=1
     )
     assert len({record["steps"] for record in done.records}) == 1
+
+
+def test_a_baseline_score_that_could_not_be_computed_fails_no_joint_run() -> None:
+    record = {
+        "baseline": True,
+        "status": "finished",
+        "seed": 0,
+        "scores": {"validation": {"left": {"f1": 0.5, "mae": None}}},
+    }
+    [scores] = references([record], problem().only("left")).values()
+    assert scores["left"]["f1"] == 0.5 and math.isnan(scores["left"]["mae"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -44,11 +44,17 @@ def decode(content: bytes, name: str, mode: str | None = None) -> Array:
         with Image.open(io.BytesIO(content)) as picture:
             whole = ImageOps.exif_transpose(picture)
             return np.asarray(whole if mode is None or whole.mode == mode else whole.convert(mode))
+    except UnidentifiedImageError as error:  # its own words name an object in memory
+        raise _unreadable(name, "it is no picture of a known kind" if content else "it is empty") from error
     except BROKEN as error:
-        raise PolytaskError(
-            f"{name} can't be read as a picture ({type(error).__name__}: {error}): it is cut short, changed or of "
-            "another kind; copy it again, or leave it out"
-        ) from error
+        raise _unreadable(name, f"{type(error).__name__}: {error}") from error
+
+
+def _unreadable(name: str, why: str) -> PolytaskError:
+    return PolytaskError(
+        f"{name} can't be read as a picture ({why}): it is cut short, changed or of another kind; copy it again, or "
+        "leave it out"
+    )
 
 
 def read_image(path: Path | str, mode: str | None = "RGB") -> Array:

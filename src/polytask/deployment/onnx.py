@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import polytask
-from polytask.deployment.program import Chosen, _target, columns, exported
+from polytask.deployment.program import Chosen, _target, columns, exported, writing
 from polytask.errors import PolytaskError
 from polytask.sharing import MultiTaskModel
 
@@ -59,7 +59,8 @@ def export_onnx(
     assert made is not None
     told = {task.name: task.describe() for task in model.tasks if task.name in names}
     made.model.metadata_props.update(polytask_tasks=json.dumps(told), polytask_version=polytask.__version__)
-    made.save(target)
+    with writing(target):
+        made.save(target)
     try:
         _compare(model, example, target, names, decoded)
     except PolytaskError:

@@ -1,7 +1,8 @@
 """A network as a `torch.export` program: for all tasks, or for some with nothing that only the others need."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ def export_program(
     [(5, 3)]
     """
     target = _target(path, ".pt2")
-    torch.export.save(exported(model, example, tasks, decoded), target)
+    program = exported(model, example, tasks, decoded)
+    with writing(target):
+        torch.export.save(program, target)
     return target
 
 
@@ -134,4 +137,16 @@ def _target(path: Path | str, ending: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PolytaskError(f"can't make the folder {target.parent}: {error}") from error
+    if target.is_dir():
+        raise PolytaskError(f"{target} is a folder; give the name of a file in it")
     return target
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """What is done inside writes a file; an error that names it where that fails."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError
+        first = str(error).splitlines()[0]
+        raise PolytaskError(f"can't write {target}: {first}; look at its permissions and the space there") from error

@@ -47,6 +47,8 @@ def trace_norm(stacked: Float[Tensor, "t ..."], unfolding: str = "laf") -> Float
     if unfolding not in UNFOLDINGS:
         raise PolytaskError(f"there is no unfolding '{unfolding}'; {did_you_mean(unfolding, UNFOLDINGS)}")
     whole = stacked[:, None] if stacked.ndim == 1 else stacked
+    if whole.dtype in (torch.bfloat16, torch.float16):  # of which torch takes no singular values
+        whole = whole.float()
     norms = [torch.linalg.matrix_norm(each, "nuc") for each in UNFOLDINGS[unfolding](whole.movedim(0, -1))]
     return torch.stack(norms).sum()
 

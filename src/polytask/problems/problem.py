@@ -34,7 +34,8 @@ class Problem:
         schema: what every column of that table was taken for.
 
     Raises:
-        PolytaskError: when a split is missing or empty, or a task has no labels in one.
+        PolytaskError: when a split is missing or empty, or a task has no labels in one, or labels that it can't be
+            scored on (`Task.check`).
     """
 
     name: str
@@ -62,17 +63,25 @@ class Problem:
         if all(task.auxiliary for task in self.tasks):
             raise PolytaskError(f"problem '{self.name}' has auxiliary tasks only; at least one task must count")
         for split in SPLITS:
-            labels = self.splits[split].counts()
-            for name in names:
-                if name not in labels:
-                    raise PolytaskError(
-                        f"the {split} split has no targets for task '{name}'; {did_you_mean(name, labels)}"
-                    )
-                if not labels[name]:
-                    raise PolytaskError(
-                        f"task '{name}' has no label in the {split} split ({len(self.splits[split])} rows): "
-                        "give it labels there, split otherwise, or drop the task"
-                    )
+            self._check_labels(split)
+
+    def _check_labels(self, split: str) -> None:
+        """Every task has labels in a split, and such as it can be scored on."""
+        data = self.splits[split]
+        labels = data.counts()
+        for task in self.tasks:
+            name = task.name
+            if name not in labels:
+                raise PolytaskError(f"the {split} split has no targets for task '{name}'; {did_you_mean(name, labels)}")
+            if not labels[name]:
+                raise PolytaskError(
+                    f"task '{name}' has no label in the {split} split ({len(data)} rows): "
+                    "give it labels there, split otherwise, or drop the task"
+                )
+            try:
+                task.check(data.targets[name])
+            except PolytaskError as error:
+                raise PolytaskError(f"in the {split} split, {error}") from error
 
     def task(self, name: str) -> Task:
         """The task of this name."""

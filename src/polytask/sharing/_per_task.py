@@ -15,7 +15,7 @@ def key(task: str) -> str:
     ('income', 'hours%2Eper%2Eweek', '%74ype')
     """
     safe = task.replace("%", "%25").replace(".", "%2E")
-    taken = hasattr(nn.ModuleDict(), safe)
+    taken = hasattr(PerTask, safe) or hasattr(nn.ModuleDict(), safe)
     return f"%{ord(safe[0]):X}{safe[1:]}" if taken else safe
 
 

@@ -49,13 +49,13 @@ class StackedHeads(PerTask):
         if reason is not None:
             raise PolytaskError(f"heads are stacked where all are nn.Linear layers of one shape; {reason}")
         super().__init__(heads)
-        self.names = tuple(heads)
+        self._names = tuple(heads)
 
     def forward(self, z: Float[Tensor, "b d"], tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Predictions {task: [b, o]} of the tasks asked for, in that order; all when left out."""
-        names = self.names if tasks is None else tuple(tasks)
-        for unknown in sorted(set(names).difference(self.names)):
-            raise PolytaskError(f"there is no head for {unknown!r}; {did_you_mean(unknown, self.names)}")
+        names = self._names if tasks is None else tuple(tasks)
+        for unknown in sorted(set(names).difference(self._names)):
+            raise PolytaskError(f"there is no head for {unknown!r}; {did_you_mean(unknown, self._names)}")
         heads = {name: self.of(name) for name in names}
         if len(heads) == 1 or why_not(heads) is not None:
             return {name: head(z) for name, head in heads.items()}

@@ -1,6 +1,7 @@
 """`compare`: single-task baselines and joint candidates under one budget and several seeds."""
 
 import json
+import math
 import os
 import shlex
 import sys
@@ -173,11 +174,13 @@ def _unordered(processes: int, calls: Iterable[Any]) -> Iterable[Record]:
 def references(
     records: Iterable[Record], problem: Problem, split: str = "validation"
 ) -> dict[int, dict[str, dict[str, float]]]:
-    """Scores of the single-task networks, for every seed that has all of them."""
+    """Scores of the single-task networks, for every seed that has all of them; NaN where one could not be computed."""
     found: dict[int, dict[str, dict[str, float]]] = {}
     for record in records:
         if record["baseline"] and record["status"] == "finished":
-            found.setdefault(record["seed"], {}).update(record["scores"][split])
+            for task, scores in record["scores"][split].items():
+                told = {name: math.nan if score is None else score for name, score in scores.items()}
+                found.setdefault(record["seed"], {})[task] = told
     return {seed: scores for seed, scores in sorted(found.items()) if len(scores) == len(problem.tasks)}
 
 

@@ -65,9 +65,8 @@ class YesNoMap(Dense):
         found = torch.stack([(right & yes).sum((1, 2)), (right & ~yes).sum((1, 2))]) / sizes.clamp_min(1)
         return (found.sum(0) / (sizes > 0).sum(0).clamp_min(1) * sizes.sum(0)).sum()
 
-    def fitted(self, target: Tensor) -> Self:
+    def check(self, target: Tensor) -> None:
         check_maps(self, target)
-        check_labelled(self, target)
         check_pixels(
             self,
             present(target) & (target != 0) & (target != 1),
@@ -76,6 +75,10 @@ class YesNoMap(Dense):
             "make it so, say target = (target > 0).to(torch.int8), and mark missing pixels with -100 (NaN when "
             "floating point)",
         )
+
+    def fitted(self, target: Tensor) -> Self:
+        self.check(target)
+        check_labelled(self, target)
         if not bool((present(target) & (target == 1)).any()):
             raise PolytaskError(
                 f"task '{self.name}' has no 1 in all {len(target)} training targets: there is nothing to learn; "

@@ -89,9 +89,12 @@ class Binary(Task):
         for metric in metrics.values():
             metric.update(shown, known)
 
+    def check(self, target: Tensor) -> None:
+        _check_whole(self.name, target[present(target)], 2)
+
     def fitted(self, target: Tensor) -> Self:
         labels = self._labels(target)
-        _check_whole(self.name, labels, 2)
+        self.check(target)
         _check_varies(self.name, labels)
         return self
 
@@ -171,14 +174,17 @@ class MultiClass(Task):
         for metric in metrics.values():
             metric.update(shown, known)
 
-    def fitted(self, target: Tensor) -> Self:
+    def check(self, target: Tensor) -> None:
         if target.is_floating_point():
             raise PolytaskError(
                 f"task '{self.name}' expects whole class numbers (an integer tensor, missing: -100), "
                 f"got {target.dtype}; convert with .long()"
             )
+        _check_whole(self.name, target[present(target)], self.outputs)
+
+    def fitted(self, target: Tensor) -> Self:
+        self.check(target)
         labels = self._labels(target)
-        _check_whole(self.name, labels, self.outputs)
         _check_varies(self.name, labels)
         return self
 
@@ -251,18 +257,21 @@ class MultiLabel(Task):
         for metric in metrics.values():
             metric.update(prediction.float().sigmoid(), known)
 
-    def fitted(self, target: Tensor) -> Self:
+    def check(self, target: Tensor) -> None:
         if target.ndim != 2 or target.shape[1] != self.outputs:
             raise PolytaskError(
                 f"task '{self.name}' expects targets of shape [rows, {self.outputs}] (one column per label), "
                 f"got {list(target.shape)}"
             )
         for column, label in zip(target.T, self.labels, strict=True):
-            name = f"{self.name}: {label}"
-            there = column[present(column)]
+            _check_whole(f"{self.name}: {label}", column[present(column)], 2)
+
+    def fitted(self, target: Tensor) -> Self:
+        self.check(target)
+        for column, label in zip(target.T, self.labels, strict=True):
+            name, there = f"{self.name}: {label}", column[present(column)]
             if not len(there):
                 raise PolytaskError(f"label '{name}' is missing in all {len(column)} training rows; drop the label")
-            _check_whole(name, there, 2)
             _check_varies(name, there)
         return self
 

@@ -172,10 +172,9 @@ class Depth(Dense):
         for name, metric in metrics.items():
             metric.update(values[name])
 
-    def fitted(self, target: Tensor) -> Self:
+    def check(self, target: Tensor) -> None:
         check_maps(self, target)
         check_floating(self, target, "give metres, say target.float() / 1000 for millimetres")
-        check_labelled(self, target)
         check_pixels(
             self,
             (target <= 0) | target.isinf(),
@@ -183,6 +182,10 @@ class Depth(Dense):
             "depths above 0 m, and finite",
             "mark pixels without a depth missing: target = target.where((target > 0) & target.isfinite(), torch.nan)",
         )
+
+    def fitted(self, target: Tensor) -> Self:
+        self.check(target)
+        check_labelled(self, target)
         some = self._labels(target)
         near, far = some[:: -(-len(some) // AT_MOST)].float().quantile(torch.tensor([0.02, 0.98])).tolist()
         return replace(self, near=near, far=max(far, near * 1.01))

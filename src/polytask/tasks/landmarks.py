@@ -181,7 +181,7 @@ class Landmarks(Task):
             measured = there.any(1)
         return error[measured]
 
-    def fitted(self, target: Tensor) -> Self:
+    def check(self, target: Tensor) -> None:
         expected = len(self.labels)
         if target.ndim != 3 or target.shape[1:] != (expected, 2):
             raise PolytaskError(
@@ -189,7 +189,6 @@ class Landmarks(Task):
                 f"{list(target.shape)}"
             )
         check_floating(self, target, "give fractions of the width and the height, say points / torch.tensor([w, h])")
-        self._labels(target)
         there = present(target)
         self._refuse(
             there.any(2) & ~there.all(2), target, "two numbers or two NaN for every point", "give both, or none"
@@ -200,7 +199,11 @@ class Landmarks(Task):
             "fractions of the image (0 to 1, a little outside it at the most)",
             "divide x by the width and y by the height; mark points that can't be seen with NaN",
         )
-        flat = target.flatten(1).double()
+
+    def fitted(self, target: Tensor) -> Self:
+        self.check(target)
+        self._labels(target)
+        flat, there = target.flatten(1).double(), present(target)
         gone = there.flatten(1).sum(0) == 0
         if bool(gone.any()):
             which = self.labels[int(gone.nonzero()[0, 0]) // 2]

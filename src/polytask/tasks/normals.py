@@ -156,10 +156,9 @@ class Normals(Dense):
         for name, metric in metrics.items():
             metric.update(values[name])
 
-    def fitted(self, target: Tensor) -> Self:
+    def check(self, target: Tensor) -> None:
         check_maps(self, target, 3)
         check_floating(self, target, "give unit vectors, say target.float() / 127.5 - 1 for bytes")
-        check_labelled(self, target)
         lengths, there = target.square().sum(1, dtype=torch.float32).sqrt(), present(target)
         check_pixels(
             self,
@@ -176,6 +175,10 @@ class Normals(Dense):
             "mark pixels without a normal missing: target = target.where(target.norm(dim=1, keepdim=True) > 0.5, "
             "torch.nan); others can be normalised: torch.nn.functional.normalize(target, dim=1)",
         )
+
+    def fitted(self, target: Tensor) -> Self:
+        self.check(target)
+        check_labelled(self, target)
         return self
 
     def decode(self, prediction: Tensor) -> Tensor:

@@ -103,10 +103,9 @@ class Reconstruction(Dense):
         for name, metric in metrics.items():
             metric.update(values[name])
 
-    def fitted(self, target: Tensor) -> Self:
+    def check(self, target: Tensor) -> None:
         check_maps(self, target, self.channels)
         check_floating(self, target, "give images of 0 to 1, say target.float() / 255")
-        check_labelled(self, target)
         check_pixels(
             self,
             ((target < 0) | (target > 1)).any(1),
@@ -114,6 +113,10 @@ class Reconstruction(Dense):
             "images of numbers 0 to 1",
             "scale them, say target / 255, and mark missing numbers with NaN",
         )
+
+    def fitted(self, target: Tensor) -> Self:
+        self.check(target)
+        check_labelled(self, target)
         return self
 
     def decode(self, prediction: Tensor) -> Tensor:

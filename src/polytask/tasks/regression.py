@@ -61,17 +61,18 @@ class Regression(Task):
         for metric in metrics.values():
             metric.update(shown, known)
 
-    def fitted(self, target: Tensor) -> Self:
+    def check(self, target: Tensor) -> None:
         if not target.is_floating_point():
             raise PolytaskError(
                 f"task '{self.name}' expects floating-point targets (missing: NaN), got {target.dtype}; "
                 "convert with .float()"
             )
+        if bool(torch.isinf(target).any()):
+            raise PolytaskError(f"task '{self.name}' has infinite labels; mark them missing (NaN) or mend them")
+
+    def fitted(self, target: Tensor) -> Self:
+        self.check(target)
         labels = self._labels(target).double()
-        if not bool(torch.isfinite(labels).all()):
-            raise PolytaskError(
-                f"task '{self.name}' has infinite training labels; mark them missing (NaN) or mend them"
-            )
         mean, deviation = labels.mean().item(), labels.std(correction=0).item()
         if deviation <= 1e-12 * max(abs(mean), 1e-300):
             raise PolytaskError(

@@ -148,14 +148,13 @@ class Segmentation(Dense):
         for metric in metrics.values():
             metric.update(counts)
 
-    def fitted(self, target: Tensor) -> Self:
+    def check(self, target: Tensor) -> None:
         check_maps(self, target)
         if target.is_floating_point():
             raise PolytaskError(
                 f"task '{self.name}' expects whole class numbers (an integer tensor, missing: -100), "
                 f"got {target.dtype}; convert with .nan_to_num(-100).to(torch.int16)"
             )
-        check_labelled(self, target)
         wrong = present(target) & (target < 0)
         if target.dtype is not torch.bool and self.outputs <= torch.iinfo(target.dtype).max:
             wrong |= target >= self.outputs
@@ -167,6 +166,10 @@ class Segmentation(Dense):
             f"classes 0 to {self.outputs - 1} ({self.outputs} classes)",
             f"if that number means no label, mark it with -100: {mark}; else give the task more classes",
         )
+
+    def fitted(self, target: Tensor) -> Self:
+        self.check(target)
+        check_labelled(self, target)
         return replace(self, weights=self._median_frequency(target)) if self.balanced else self
 
     def _median_frequency(self, target: Tensor) -> tuple[float, ...]:

@@ -95,6 +95,13 @@ class Task(ABC):
     def fitted(self, target: Tensor) -> Self:
         """The task after a look at the *training* labels: checks them, and learns what the loss needs."""
 
+    def check(self, target: Tensor) -> None:
+        """Labels of any split are of the form that the task can be scored on; a kind of task that can tell says so.
+
+        Raises:
+            PolytaskError: they are not; it says what was expected, what came, where, and what to do.
+        """
+
     @abstractmethod
     def decode(self, prediction: Tensor) -> Tensor:
         """Network outputs as people read them: probabilities, or numbers in the target's own unit."""

@@ -88,7 +88,9 @@ class PADNet(MultiTaskModel):
         self.stages_read = {name: each.feature.reads for name, each in first.items()}
         self.first = PerTask(first)
         self.lifts = PerTask({task.name: layer(task.dense, task.outputs, channels, 1) for task in self.tasks})
-        recipe = distillation or AttentionGated()
+        recipe = AttentionGated() if distillation is None else distillation
+        if not isinstance(recipe, Distillation):
+            raise PolytaskError(f"expected a recipe such as sharing.AttentionGated(), got {recipe!r}")
         self.distillation = recipe({task.name: task.dense for task in self.tasks}, self.main, channels)
         width = recipe.width(len(self.tasks), channels)
         self.final = PerTask({name: _Final(self.by_name[name], width, channels) for name in self.main})

@@ -17,6 +17,8 @@ from polytask.tasks import Task
 
 def decoder_for(backbone: Backbone, decoder: Decoder | None) -> Decoder:
     """The decoder asked for; by default `LastMap` on a trunk that decodes already, else `FPN`."""
+    if decoder is not None and not isinstance(decoder, Decoder):
+        raise PolytaskError(f"expected a decoder such as sharing.FPN(32) or sharing.LastMap(), got {decoder!r}")
     return decoder or (LastMap() if backbone.full_resolution else FPN())
 
 

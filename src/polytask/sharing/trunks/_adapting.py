@@ -58,8 +58,8 @@ class LoRA(Adapter):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "only", tuple(self.only))
-        if self.rank < 1:
-            raise PolytaskError(f"the rank of LoRA must be at least 1, got {self.rank}")
+        if not isinstance(self.rank, int) or self.rank < 1:
+            raise PolytaskError(f"the rank of LoRA must be a whole number of at least 1, got {self.rank}")
 
     def put(self, places: Places) -> None:
         layers = _linear(places.trunk) or {
@@ -82,6 +82,8 @@ class Bottleneck(Adapter):
     It stands behind the last linear layer of every module that holds two of them or more: the projection of attention
     and the end of the feed-forward layers, before they are added to the stream, as published. In a backbone without
     such modules it stands behind every stage. W2 and b2 are zero: training starts from the network as it is.
+    Networks that keep their projections in modules apart need `only`, such as "swinv2" of transformers
+    ("output.dense",): there the rule finds other layers. The names of the places are those of the modules in `own`.
 
     Args:
         width: of W1 y.
@@ -106,8 +108,8 @@ class Bottleneck(Adapter):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "only", tuple(self.only))
-        if self.width < 1:
-            raise PolytaskError(f"a bottleneck needs a width of at least 1, got {self.width}")
+        if not isinstance(self.width, int) or self.width < 1:
+            raise PolytaskError(f"a bottleneck needs a width of at least 1, a whole number, got {self.width}")
 
     def put(self, places: Places) -> None:
         layers = _chosen(_linear(places.trunk), self.only) if self.only else _last_of_several(places.trunk)
@@ -120,7 +122,12 @@ class Bottleneck(Adapter):
 
 
 def _linear(backbone: Backbone) -> dict[str, nn.Module]:
-    return {name: each for name, each in backbone.named_modules() if isinstance(each, nn.Linear)}
+    """Without those whose weights `nn.MultiheadAttention` reads itself: they are never called."""
+    return {
+        name: each
+        for name, each in backbone.named_modules()
+        if isinstance(each, nn.Linear) and not isinstance(each, nn.modules.linear.NonDynamicallyQuantizableLinear)
+    }
 
 
 def _chosen(layers: Mapping[str, nn.Module], only: tuple[str, ...]) -> dict[str, nn.Module]:

@@ -40,6 +40,12 @@ def as_was(x: Tensor, feature: Tensor) -> Tensor:
     return x.squeeze(-1).transpose(1, 2) if feature.ndim == 3 else x
 
 
+def check_reduction(reduction: int) -> None:
+    """Raise unless channels can be divided by it."""
+    if not isinstance(reduction, int) or reduction < 1:
+        raise PolytaskError(f"reduction must be a whole number of 1 (none) or more, got {reduction!r}")
+
+
 def make_mask(inputs: int, hidden: int, outputs: int) -> nn.Module:
     """Two 1 x 1 convolutions with batch normalisation, ReLU between them and a sigmoid at the end."""
     return _Mask(

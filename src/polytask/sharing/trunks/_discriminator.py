@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from polytask.errors import PolytaskError
 from polytask.sharing.heads import pool
+from polytask.sharing.trunks._attention import as_map
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Discriminator(nn.Module):
         """
         shown, labels, there = [], [], []
         for task, gradient in gradients.items():
-            one = _as_map(gradient.to(self.hidden.weight))
+            one = as_map(gradient.to(self.hidden.weight))
             largest = one.detach().abs().amax((1, 2, 3))
             there.append(largest > 0)  # a sample without a label of the task has no gradient: nothing to guess from
             shown.append(_reversed(_of_unit_size(one, largest), self.strength))
@@ -82,9 +83,3 @@ def _of_unit_size(gradient: Tensor, largest: Tensor) -> Tensor:
 def _reversed(x: Tensor, strength: float) -> Tensor:
     """x, with -strength times the gradient."""
     return (1 + strength) * x.detach() - strength * x
-
-
-def _as_map(x: Tensor) -> Tensor:
-    if x.ndim == 2:
-        return x[:, :, None, None]
-    return x.transpose(1, 2)[..., None] if x.ndim == 3 else x

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from polytask.errors import PolytaskError
 from polytask.sharing.backbone import Backbone
 from polytask.sharing.heads import pool
+from polytask.sharing.trunks._attention import check_reduction
 
 
 class SqueezeExcite(nn.Module):
@@ -23,6 +24,7 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
+        check_reduction(reduction)
         hidden = max(width // reduction, 1)
         self.squeeze = nn.Linear(width, hidden)
         self.excite = nn.Linear(hidden, width)

@@ -184,11 +184,11 @@ def check_stages(stages: Sequence[int] | None, count: int) -> tuple[int, ...]:
     """The stages asked for, lowest first; all of them when left out."""
     if stages is None:
         return tuple(range(count))
-    chosen = tuple(sorted(set(stages)))
+    chosen = tuple(sorted(set(stages))) if isinstance(stages, Iterable) else ()
     if not chosen or not all(isinstance(each, int) and 0 <= each < count for each in chosen):
         raise PolytaskError(
             f"stages are numbers from 0 (the lowest) to {count - 1} (the last of this backbone), at least one; got "
-            f"{list(stages)}; leave them out for all"
+            f"{list(stages) if isinstance(stages, Iterable) else stages}; leave them out for all"
         )
     return chosen
 

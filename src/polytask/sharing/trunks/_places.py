@@ -5,6 +5,7 @@ one `Now`. So the network holds shared parameters alone, under the names that th
 """
 
 import copy
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,9 @@ from polytask.sharing.backbone import Backbone
 from polytask.sharing.heads import Decoder, reads
 from polytask.sharing.walking import walk_alone
 from polytask.tasks import Task
+
+DECODER = "decoder of maps"
+"""Places in the decoder have names that no module of a trunk has."""
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -46,6 +50,9 @@ class Own(PerTask):
 
 class Place(nn.Module):
     """Stands in the network for a module of which every task has its own."""
+
+    eps = math.nan
+    """Equal to none: so torch's transformer layers, which compare it, do not go around their norms in evaluation."""
 
     def __init__(self, now: Now, place: str) -> None:
         super().__init__()
@@ -115,7 +122,7 @@ class Places:
     def norms_of_decoder(self, decoder: nn.Module, tasks: Collection[str]) -> None:
         """The same, of a decoder that all of these tasks share."""
         used = {name for name, _ in decoder.named_parameters()}
-        self._norms(decoder, dict.fromkeys(tasks, used), "decoder.")
+        self._norms(decoder, dict.fromkeys(tasks, used), f"{DECODER}: ")
 
     def _norms(self, network: nn.Module, used: Mapping[str, set[str]], prefix: str) -> None:
         norms = {name: each for name, each in network.named_modules() if isinstance(each, NORMS) and _counts(each)}

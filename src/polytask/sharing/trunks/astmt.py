@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from polytask.errors import PolytaskError
 from polytask.sharing._maps import check_map
 from polytask.sharing._per_task import PerTask, readable
 from polytask.sharing.backbone import Backbone, build
@@ -15,7 +16,7 @@ from polytask.sharing.heads.making import decoder_for
 from polytask.sharing.model import MultiTaskModel
 from polytask.sharing.trunks._discriminator import GradientDiscriminator
 from polytask.sharing.trunks._modulation import Modulation, ends, named, residual_branches
-from polytask.sharing.trunks._places import Places, features_for
+from polytask.sharing.trunks._places import DECODER, Places, features_for
 from polytask.tasks import Task
 
 
@@ -62,7 +63,8 @@ class ASTMT(MultiTaskModel):
 
     Cost of a step: a forward and a backward pass of the trunk per task asked for; with the discriminator also the
     gradient of every loss down to the last feature, and a backward pass through that and through the trunk for all
-    tasks together. The second derivative is that of what lies above the last feature: decoder, last layer and loss.
+    tasks together. The second derivative is that of what lies above the last feature: decoder, last layer and loss. A
+    model compiled by `torch.compile` has none, which torch says: compile without the discriminator.
 
     >>> import torch
     >>> from polytask import sharing, tasks
@@ -91,6 +93,8 @@ class ASTMT(MultiTaskModel):
         blocks: Callable[[Backbone], Iterable[nn.Module]] | None = None,
     ) -> None:
         super().__init__(tasks)
+        if discriminator is not None and not isinstance(discriminator, GradientDiscriminator):
+            raise PolytaskError(f"expected a recipe such as GradientDiscriminator() or None, got {discriminator!r}")
         names, self._dense = self.asked(None), [task.name for task in self.tasks if task.dense]
         self.trunk = build(backbone, lambda fresh: reads(fresh, self.tasks, decoder))
         widths, recipe = self.trunk.widths, decoder_for(self.trunk, decoder)
@@ -109,7 +113,7 @@ class ASTMT(MultiTaskModel):
         if norms and self.decoder is not None:
             places.norms_of_decoder(self.decoder, self._dense)
         if squeeze_decoder:
-            places.add(_DECODED, self._dense, lambda: Modulation(mapped, mapped, reduction, adapter=False))
+            places.add(DECODER, self._dense, lambda: Modulation(mapped, mapped, reduction, adapter=False))
         self.reads, self._now, self._behind_stages = places.reads, places.now, places.behind_stages
         self.own = places.own()
         self.heads = PerTask({task.name: task.head(mapped if task.dense else widths[-1]) for task in self.tasks})
@@ -132,7 +136,7 @@ class ASTMT(MultiTaskModel):
             if self.decoder is None or name not in self._dense:
                 return head(pool(features[-1]))
             decoded = self.decoder([check_map(features[k]) for k in self.reads[name]])
-            return resize(head(own(_DECODED, decoded, decoded)), image_size(inputs))
+            return resize(head(own(DECODER, decoded, decoded)), image_size(inputs))
 
     def penalty(self, losses: Mapping[str, Tensor]) -> Tensor | None:
         """The cross-entropy of the discriminator on the gradients of these losses at the last features of their tasks.
@@ -179,5 +183,3 @@ class _Last:
     def __reduce__(self) -> tuple[type["_Last"], tuple[()]]:
         return _Last, ()
 
-
-_DECODED = "decoder"

@@ -11,7 +11,15 @@ from polytask.sharing._per_task import PerTask
 from polytask.sharing.backbone import Backbone, build
 from polytask.sharing.heads import Decoder, make_head, predict, reads
 from polytask.sharing.model import MultiTaskModel
-from polytask.sharing.trunks._attention import Extractor, as_map, as_was, check_tokens, make_mask, neighbours
+from polytask.sharing.trunks._attention import (
+    Extractor,
+    as_map,
+    as_was,
+    check_reduction,
+    check_tokens,
+    make_mask,
+    neighbours,
+)
 from polytask.sharing.trunks.hard import _one, _views
 from polytask.tasks import Task
 
@@ -38,7 +46,7 @@ class MTAN(MultiTaskModel):
             vectors and tokens have no neighbours in the plane.
 
     Raises:
-        PolytaskError: no task, two tasks of one name, not a backbone, an even kernel; later: tokens [b, n, c] meet a
+        PolytaskError: no task, two tasks of one name, not a backbone, an even kernel, a reduction below 1; later: tokens [b, n, c] meet a
             kernel above 1.
 
     Source: Liu, Johns, Davison 2019, End-to-End Multi-Task Learning with Attention, section 3; layer by layer as in the
@@ -78,6 +86,7 @@ class MTAN(MultiTaskModel):
         kernel: int | None = None,
     ) -> None:
         super().__init__(tasks)
+        check_reduction(reduction)
         self.shared = build(backbone, lambda fresh: range(len(fresh.widths)))
         widths = self.shared.widths
         self.kernel = (3 if neighbours(self.shared) else 1) if kernel is None else kernel
