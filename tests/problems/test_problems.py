@@ -173,7 +173,7 @@ def test_census_income_has_the_known_shares() -> None:
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 @pytest.mark.parametrize(
-    ("task", "wrong", "said"),
+    "task, wrong, said",
     [
         (Segmentation("labels", 3), 7, r"classes 0 to 2 .*first: 7 in sample 1, row 2, column 3"),
         (Depth("labels"), 0.0, r"depths above 0 m.*first: 0 in sample 1, row 2, column 3"),

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -272,6 +273,29 @@ def test_blocks_can_be_chosen() -> None:
         sharing.ASTMT(CNN, VECTORS, blocks=lambda trunk: [trunk.stages[1].relu])  # type: ignore[attr-defined]
 
 
+def test_the_channels_of_a_linear_layer_are_last() -> None:
+    """ConvNeXt has its maps as [b, h, w, c] there, and a gate closes a channel, not a row."""
+    pytest.importorskip("transformers")
+    convnext = sharing.Transformers("convnext", num_channels=1, num_stages=2, hidden_sizes=(4, 8), depths=(1, 1))
+    model = sharing.ASTMT(
+        convnext,
+        VECTORS,
+        blocks=lambda made: [each for name, each in made.named_modules() if name.endswith("pwconv2")],
+        discriminator=None,
+    )
+    seen: dict[str, Tensor] = {}
+    first = next(name for name, _ in model.trunk.named_modules() if name.endswith("pwconv2"))
+    gate = next(iter(model.own.of("one").values())).gate
+    nn.init.zeros_(gate.excite.weight)
+    with torch.no_grad():
+        gate.excite.bias.copy_(torch.tensor([1e3, -1e3, 1e3, 1e3]))  # the second channel alone is closed
+    # A hook that is registered last sees what the task's own module made.
+    model.trunk.get_submodule(first).register_forward_hook(lambda module, args, output: seen.update(y=output))
+    model(torch.randn(2, 1, 16, 16), tasks=["one"])
+    assert seen["y"].shape == (2, 4, 4, 4)  # as many rows as channels
+    assert seen["y"].abs().sum((0, 1, 2)).gt(0).tolist() == [True, False, True, True]
+
+
 def test_the_trunk_alone_says_that_it_needs_a_task() -> None:
     with pytest.raises(PolytaskError, match="run the whole model"):
         sharing.ASTMT(CNN, VECTORS).trunk(torch.randn(2, 1, 8, 8))
@@ -299,3 +323,27 @@ def test_a_model_can_be_copied_in_the_middle_of_training() -> None:
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(PolytaskError, match="positive strength"):
         sharing.GradientDiscriminator(strength=0.0)
+    with pytest.raises(PolytaskError, match="recipe"):
+        sharing.ASTMT(CNN, DENSE, discriminator=sharing.GradientDiscriminator)  # type: ignore[arg-type]
+    with pytest.raises(PolytaskError, match="reduction"):
+        sharing.ASTMT(CNN, DENSE, reduction=0)
+
+
+def test_a_trunk_may_have_a_part_named_decoder() -> None:
+    """Its norms are not those of the decoder of maps."""
+
+    own = sharing.ASTMT(Named, DENSE, decoder=sharing.FPN(8), discriminator=None).own.of("depth")
+    assert sorted(each.num_features for each in own.modules() if isinstance(each, nn.BatchNorm2d)) == [4, 8]
+
+
+class Named(sharing.Backbone):
+    def __init__(self) -> None:
+        super().__init__((4,))
+        self.encoder = nn.Conv2d(1, 4, 3, padding=1)
+        self.decoder = nn.ModuleDict({"norm": nn.BatchNorm2d(4)})
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        return [self.decoder["norm"](self.encoder(inputs))]
+
+    def walk(self, inputs: Tensor) -> Generator[Tensor, Tensor, list[Tensor]]:
+        return [(yield self(inputs)[0])]

@@ -175,7 +175,7 @@ def test_the_descriptor_enters_where_it_is_told_to(by: Any) -> None:
     features = model.trunk(torch.randn(4, 5), NAMES)
     assert torch.equal(features["one"][0], features["two"][0])
     assert not torch.allclose(features["one"][1], features["two"][1])
-    for wrong in ((2,), (-1,), ()):
+    for wrong in ((2,), (-1,), (), 1):
         with pytest.raises(PolytaskError, match="stages are numbers from 0"):
             sharing.Conditioned(MLP, VECTORS, by=by(stages=wrong))
 

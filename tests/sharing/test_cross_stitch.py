@@ -287,3 +287,12 @@ class NoWalk(sharing.Backbone):
 def test_what_cannot_be_stitched_is_refused(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(PolytaskError, match=message):
         make()
+
+
+def test_a_network_that_others_use_is_counted_once_where_networks_are_separate() -> None:
+    both = [tasks.Binary("a"), tasks.Binary("b")]
+    alone = sharing.describe(sharing.Independent(sharing.MLP(4, widths=(8,)), both)).parameters
+    stitched = sharing.describe(sharing.CrossStitch(sharing.MLP(4, widths=(8,)), both))
+    assert stitched.separate == alone
+    assert stitched.parameters == alone + 2 * 2 * 8
+    assert "takes 33 % more" in str(stitched)

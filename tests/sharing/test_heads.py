@@ -111,6 +111,8 @@ def test_the_images_are_found_among_several_inputs() -> None:
         (lambda: sharing.HardSharing(sharing.MLP(4), SCENE)(torch.zeros(2, 4)), r"needs images .*got \[2, 4\]"),
         (lambda: sharing.HardSharing(sharing.MLP(16), SCENE)(torch.zeros(2, 1, 4, 4)), r"needs maps .*got \[2, 64\]"),
         (lambda: image_size({"a": torch.zeros(2)}), "needs images"),
+        (lambda: sharing.HardSharing(sharing.SmallCNN(1), SCENE, decoder="fpn"), "expected a decoder .* 'fpn'"),  # type: ignore[arg-type]
+        (lambda: sharing.MTAN(sharing.SmallCNN(1), SCENE, decoder=sharing.FPN), "expected a decoder"),  # type: ignore[arg-type]
     ],
 )
 def test_maps_of_what_is_no_map_are_refused(make: Any, message: str) -> None:

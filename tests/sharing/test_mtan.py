@@ -207,3 +207,8 @@ def test_a_task_has_no_attention_above_the_stages_that_it_reads() -> None:
         found = torch.autograd.grad(prediction.sum(), parameters, retain_graph=True, allow_unused=True)
         for name, each in zip(names, found, strict=True):
             assert (task in model.shared_by()[name]) == (each is not None), (task, name)
+
+
+def test_settings_that_cannot_be() -> None:
+    with pytest.raises(PolytaskError, match="reduction"):
+        sharing.MTAN(CNN, VECTORS, reduction=0)

@@ -231,3 +231,5 @@ def test_what_cannot_be() -> None:
         sharing.PADNet(CNN, [EDGE, tasks.Depth("other", auxiliary=True)])
     with pytest.raises(PolytaskError, match="channels of 1 or more, got 0"):
         sharing.PADNet(CNN, [WHAT, FAR], channels=0)
+    with pytest.raises(PolytaskError, match="expected a recipe"):
+        sharing.PADNet(CNN, [WHAT, FAR], distillation=sharing.MessagePassing)  # type: ignore[arg-type]

@@ -278,7 +278,7 @@ def test_a_baseline_score_that_could_not_be_computed_fails_no_joint_run() -> Non
         "baseline": True,
         "status": "finished",
         "seed": 0,
-        "scores": {"validation": {"left": {"f1": 0.5, "mae": None}}},
+        "scores": {"validation": {"size": {"rmse": 0.5, "mae": None}}},
     }
-    [scores] = references([record], problem().only("left")).values()
-    assert scores["left"]["f1"] == 0.5 and math.isnan(scores["left"]["mae"])
+    [scores] = references([record], problem().only("size")).values()
+    assert scores["size"]["rmse"] == 0.5 and math.isnan(scores["size"]["mae"])

@@ -386,7 +386,7 @@ def test_nan_shows_as_not_available() -> None:
         for epoch in record["epochs"]:
             epoch["validation"].get("left", {})["accuracy"] = math.nan
     text = render(replace(summary, arms=(summary.arms[0], arm, summary.arms[2])), records)
-    assert "n/a" in text
+    assert "n/a" in text and "whose single-task score is 0, or could not be computed, has no gain (n/a)" in text
     assert not re.search(r"\bnan\b|NaN(?! at)|Infinity", Page(text).text.replace("became NaN", ""))
     assert not re.search(r'"[^"]*\bnan\b[^"]*"', re.sub(r'aria-label="[^"]*"', "", text))
 

@@ -62,6 +62,14 @@ def test_headline(case: str) -> None:
     assert f"{abs(found.mean):.1f} %" in told[0]
 
 
+def test_one_seed_has_no_interval_that_could_cover_0() -> None:
+    one, many = Interval(3.0, None, None, 1), Interval(3.0, -1.0, 7.0, 3)
+    told = verdict([ALONE, arm("hard", one, chosen=True, tasks={"a": one, "b": one})], AUXILIARY)[1]
+    assert told == "Not decided (one seed, no interval): a (+3.0 %), b (+3.0 %)."
+    told = verdict([ALONE, arm("hard", many, chosen=True, tasks={"a": many, "b": many})], AUXILIARY)[1]
+    assert told.startswith("Not decided (the interval covers 0): a")
+
+
 def test_unknown_gain_is_not_called_one_seed() -> None:
     """Where a baseline scored 0 no relative gain exists: the verdict must not say that seeds are missing."""
     told = verdict([ALONE, arm("hard", Interval(math.nan, None, None, 3), chosen=True)], AUXILIARY)

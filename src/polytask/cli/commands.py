@@ -460,7 +460,7 @@ def _starting(arms: Sequence[Arm], posed: Problem) -> list[Arm]:
     able = {arm.sharing_name: can_start(arm.sharing(posed.backbone, posed.tasks)) for arm in arms}
     if not any(able.values()):
         raise PolytaskError(
-            f"--from_single_task is for architectures with a network per task, as CrossStitch and NDDR; got "
+            f"--from-single-task is for architectures with a network per task, as CrossStitch and NDDR; got "
             f"{', '.join(able)}"
         )
     return [replace(arm, from_single_task=able[arm.sharing_name]) for arm in arms]

@@ -30,7 +30,7 @@ class Description:
         tasks: the names of its tasks.
         parts: the modules, each as large as possible while all of it is used by the same tasks.
         parameters: of the whole model.
-        separate: parameters of separate networks, if each task had a copy of its own of everything it uses.
+        separate: parameters of separate networks for the tasks (`MultiTaskModel.separate_parameters`).
     """
 
     model: str
@@ -65,7 +65,8 @@ class Description:
         if not self.shared:
             return "Nothing is shared."
         saved = 100 * (1 - self.parameters / self.separate)
-        return f"Separate networks would have {self.separate:,} parameters: sharing saves {saved:.0f} %."
+        told = f"sharing saves {saved:.0f} %" if saved >= 0 else f"sharing takes {-saved:.2g} % more"
+        return f"Separate networks would have {self.separate:,} parameters: {told}."
 
 
 def describe(model: nn.Module) -> Description:
@@ -105,7 +106,7 @@ def describe(model: nn.Module) -> Description:
         tasks=tuple(task.name for task in model.tasks),
         parts=tuple(_below("", model, users, sizes)),
         parameters=sum(sizes.values()),
-        separate=sum(size * len(users[name]) for name, size in sizes.items()),
+        separate=model.separate_parameters(),
     )
 
 

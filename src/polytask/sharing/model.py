@@ -149,6 +149,14 @@ class MultiTaskModel(nn.Module, ABC):
             for name, parameter in self.named_parameters()
         }
 
+    def separate_parameters(self) -> int:
+        """How many parameters separate networks for the tasks would have: a copy for each of everything it uses.
+
+        Architectures in which every task has a network already, and uses the others', count each network once.
+        """
+        users = self.shared_by()
+        return sum(each.numel() * len(users[name]) for name, each in self.named_parameters())
+
     def asked(self, tasks: Iterable[str] | None) -> list[str]:
         """The names of the tasks to predict, in the order of `self.tasks`; an error names an unknown one."""
         names = [task.name for task in self.tasks]

@@ -73,7 +73,8 @@ def _per_task(chosen: ArmSummary, auxiliary: Mapping[str, bool]) -> str:
         if not auxiliary[task]:
             place = better if found.above_zero else worse if found.below_zero else unclear
             place.append(f"{task} ({_percent(found.mean)})")
-    why = "one seed, no interval" if chosen.delta_m_tasks.low is None else "the interval covers 0"
+    alone = all(found.n < 2 for found in chosen.task_gain.values())
+    why = "one seed, no interval" if alone else "the interval covers 0"
     told = {"Better": better, "Worse": worse, f"Not decided ({why})": unclear}
     return "; ".join(f"{how}: {', '.join(tasks)}" for how, tasks in told.items() if tasks) + "."
 

@@ -82,8 +82,8 @@ class Bottleneck(Adapter):
     It stands behind the last linear layer of every module that holds two of them or more: the projection of attention
     and the end of the feed-forward layers, before they are added to the stream, as published. In a backbone without
     such modules it stands behind every stage. W2 and b2 are zero: training starts from the network as it is.
-    Networks that keep their projections in modules apart need `only`, such as "swinv2" of transformers
-    ("output.dense",): there the rule finds other layers. The names of the places are those of the modules in `own`.
+    Where a network keeps these last layers in modules apart the rule finds others: name them in `only`, as in
+    ("output.dense",) for "swinv2" of transformers. The modules of `model.own` bear the names of what was found.
 
     Args:
         width: of W1 y.

@@ -56,14 +56,23 @@ class Modulation(nn.Module):
         inputs, outputs: channels of x and y.
         reduction: of the squeeze; None leaves s out.
         adapter: whether there is W. Where y is a smaller map than x, x is averaged to its size.
+        channels_last: whether the last axis of x and y with four axes holds the channels, as of a linear layer.
     """
 
-    def __init__(self, inputs: int, outputs: int, reduction: int | None, adapter: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, reduction: int | None, adapter: bool, channels_last: bool = False
+    ) -> None:
         super().__init__()
+        self.channels_last = channels_last
         self.gate = None if reduction is None else SqueezeExcite(outputs, reduction)
         self.adapter = Pointwise(inputs, outputs) if adapter else None
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.channels_last and y.ndim == 4:
+            return self._modulated(x.movedim(-1, 1), y.movedim(-1, 1)).movedim(1, -1)
+        return self._modulated(x, y)
+
+    def _modulated(self, x: Tensor, y: Tensor) -> Tensor:
         gated = y if self.gate is None else self.gate(y)
         if self.adapter is None:
             return gated

@@ -74,6 +74,9 @@ class Networks(MultiTaskModel):
         """By task."""
         return {name: self.network(name).backbone for name in self.names}
 
+    def separate_parameters(self) -> int:
+        return sum(each.numel() for each in self.networks.parameters())
+
     def network(self, task: str) -> Network:
         """That of a task."""
         found = self.networks.of(task)

@@ -105,7 +105,7 @@ class ASTMT(MultiTaskModel):
         gate = reduction if squeeze_encoder else None
         if squeeze_encoder or adapters:
             if layers:
-                places.beside(layers, lambda layer: Modulation(*ends(layer), gate, adapters))
+                places.beside(layers, lambda layer: _beside(layer, gate, adapters))
             else:
                 places.behind(lambda width: Modulation(width, width, gate, adapters))
         if norms:
@@ -174,6 +174,10 @@ class ASTMT(MultiTaskModel):
         return panels
 
 
+def _beside(layer: nn.Module, reduction: int | None, adapter: bool) -> Modulation:
+    return Modulation(*ends(layer), reduction, adapter, channels_last=isinstance(layer, nn.Linear))
+
+
 class _Last:
     """The last feature of every task in the last forward pass of training; copies come without."""
 
@@ -182,4 +186,3 @@ class _Last:
 
     def __reduce__(self) -> tuple[type["_Last"], tuple[()]]:
         return _Last, ()
-

@@ -43,7 +43,7 @@ class _AfterStages(Conditioning):
     stages: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.stages, list):  # as read from JSON
+        if isinstance(self.stages, Iterable):
             object.__setattr__(self, "stages", tuple(self.stages))
 
     def trunk(self, fresh: Fresh, descriptors: Descriptors, tasks: Sequence[str]) -> Trunk:

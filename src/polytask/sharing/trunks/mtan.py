@@ -46,8 +46,8 @@ class MTAN(MultiTaskModel):
             vectors and tokens have no neighbours in the plane.
 
     Raises:
-        PolytaskError: no task, two tasks of one name, not a backbone, an even kernel, a reduction below 1; later: tokens [b, n, c] meet a
-            kernel above 1.
+        PolytaskError: no task, two tasks of one name, not a backbone, an even kernel, a reduction below 1; later:
+            tokens [b, n, c] meet a kernel above 1.
 
     Source: Liu, Johns, Davison 2019, End-to-End Multi-Task Learning with Attention, section 3; layer by layer as in the
     authors' code for SegNet (max pooling 2 x 2, bilinear enlarging, one f_k for all tasks), with which a remark of
