@@ -161,7 +161,7 @@ def test_from_single_task_goes_to_whom_it_can(run: Run, asked: list[list[Arm]]) 
     run("compare", DIGITS, "--balancers", "Equal", "--sharing", "HardSharing", "NDDR", "--from-single-task")
     assert [arm.name for arm in asked[0]] == ["HardSharing + Equal", "NDDR + Equal, from single-task"]
     code, _, err = run("compare", DIGITS, "--balancers", "Equal", "--sharing", "MTAN", "--from_single_task")
-    assert code == 2 and "--from_single_task is for architectures with a network per task" in err
+    assert code == 2 and "--from-single-task is for architectures with a network per task" in err
 
 
 def test_train_starts_from_runs(run: Run, study: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 import polytask
+from polytask._memory import keep_freed_memory
 from polytask._plain import checksum, plain
 from polytask.data.form import Form
 from polytask.errors import PolytaskError
@@ -122,6 +123,7 @@ def train(
     """
     if (record := finished(job, folder)) is not None:
         return record
+    keep_freed_memory()
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from polytask._memory import keep_freed_memory
 from polytask._text import did_you_mean
 from polytask.data import TensorData
 from polytask.errors import PolytaskError
@@ -21,7 +22,6 @@ from polytask.tasks import Depth, Edges, Normals, Reconstruction, Segmentation, 
 
 FIRST = {"train": 0, "validation": 2**40, "test": 2**41}  # number of each split's first scene
 PIXELS = 16 * 64 * 64  # rendered at a time: what the caches of a core hold
-KEPT = 2**25 - 2**16  # bytes: a little less than the most that it learns from; saves a third of the time
 SMALLEST = 16  # size of a picture
 FEWEST = 40  # training pictures
 
@@ -155,7 +155,7 @@ def _data(kept: dict[str, Kept], seed: int, first: int, count: int, height: int,
         for name, each in kept.items():
             targets[name][start : start + step] = torch.from_numpy(each.target(seen))
 
-    np.empty(KEPT, np.uint8)  # glibc's malloc learns from its size and release to keep freed memory for the next chunk
+    keep_freed_memory()  # of a chunk, for the next one: saves a third of the time
     with ThreadPoolExecutor(max(1, torch.get_num_threads())) as threads:
         list(threads.map(fill, range(0, count, step)))
     return TensorData(images, targets, transform=bytes_to_floats)
