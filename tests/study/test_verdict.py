@@ -126,3 +126,10 @@ def test_costs_are_told() -> None:
     assert "0.50 times the parameters." in told and "training time" not in told, "2 s against 4 s tell little"
     slow = [replace(each, seconds=replace(each.seconds, mean=10 * each.seconds.mean)) for each in (ALONE, joint)]
     assert "0.50 times the parameters and 0.50 times the training time" in " ".join(verdict(slow, AUXILIARY))
+
+
+def test_an_arm_that_began_with_trained_networks_has_trained_longer() -> None:
+    chosen = arm("stitched", Interval(3.0, 0.5, 5.5, 3), chosen=True)
+    told = " ".join(verdict([ALONE, replace(chosen, start_seconds=4.0)], AUXILIARY))
+    assert "stitched began where the single-task networks ended and trained on" in told
+    assert "trained on" not in " ".join(verdict([ALONE, chosen], AUXILIARY))

@@ -32,6 +32,7 @@ def verdict(arms: Sequence[ArmSummary], auxiliary: Mapping[str, bool], confidenc
         _headline(chosen.name, found, confidence),
         _per_task(chosen, auxiliary),
         _cost(chosen, baseline),
+        *_longer(chosen),
         f"{chosen.name} was chosen on validation data among {others} way{'s' if others > 1 else ''} of training "
         "together; the figures are of test data.",
         *_others(arms, chosen),
@@ -84,6 +85,15 @@ def _cost(chosen: ArmSummary, baseline: ArmSummary) -> str:
     if baseline.seconds.mean >= SECONDS_TO_COMPARE:
         size += f" and {chosen.seconds.mean / baseline.seconds.mean:.2f} times the training time"
     return f"One network in place of {len(chosen.task_gain)}: {size}."
+
+
+def _longer(chosen: ArmSummary) -> list[str]:
+    if chosen.start_seconds is None:
+        return []
+    return [
+        f"{chosen.name} began where the single-task networks ended and trained on: part of a gain may be the longer "
+        "training."
+    ]
 
 
 def _others(arms: Sequence[ArmSummary], chosen: ArmSummary) -> list[str]:

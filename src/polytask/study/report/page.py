@@ -123,9 +123,11 @@ def _facts(chosen: "ArmSummary | None", baseline: "ArmSummary | None", count: in
     ]
     if baseline:
         time = _times(chosen.seconds.mean, baseline.seconds.mean)
-        facts.append(("Training time", time, f"of single-task ({numbers.duration(chosen.seconds.mean)})"))
+        took = f"{numbers.duration(chosen.seconds.mean)} against {numbers.duration(baseline.seconds.mean)}"
+        facts.append(("Training time", time, f"of single-task: {took}"))
         size = _times(chosen.parameters, baseline.parameters)
-        facts.append(("Parameters", size, f"of single-task ({numbers.amount(chosen.parameters)})"))
+        have = f"{numbers.amount(chosen.parameters)} against {numbers.amount(baseline.parameters)}"
+        facts.append(("Parameters", size, f"of single-task: {have}"))
     return facts
 
 
