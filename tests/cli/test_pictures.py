@@ -155,7 +155,7 @@ def test_export_of_all_tasks_and_of_each(run: Run, rooms_run: Path, tmp_path: Pa
 def test_export_names_its_files(run: Run, rooms_run: Path, tmp_path: Path) -> None:
     code, out, err = run("export", rooms_run, "--out", tmp_path, "--formats", "torch")
     assert code == 0, err
-    assert {path.name for path in tmp_path.iterdir()} == {"all tasks.pt2", *(f"{task}.pt2" for task in TASKS)}
+    assert {path.name for path in tmp_path.iterdir()} == {"all-tasks.pt2", *(f"{task}.pt2" for task in TASKS)}
     assert "segmentation, depth, normals" in " ".join(out.split())
 
 

@@ -23,7 +23,7 @@ from polytask.cli.arguments import Settings
 from polytask.cli.catalogues import Architecture, Part, ProblemName, Trunk
 from polytask.cli.forecast import forecast
 from polytask.cli.listing import catalogue
-from polytask.cli.pictures import predict_folder
+from polytask.cli.pictures import ENDINGS, predict_folder
 from polytask.cli.progress import RunsProgress, epoch_line
 from polytask.cli.saved import SavedRun
 from polytask.cli.text import counted, file_name, say
@@ -93,7 +93,7 @@ def compare(
         at_features: balance gradients at the shared features (as the papers of GradDrop and MGDA-UB do)
         way: how the gradients of all tasks are made: auto, sequential, batched, layerwise, two-pass
         estimate: weigh by a part of the gradients, as in "LastLayers(0.25)", the last quarter of the shared layers
-        backbone: another trunk than the problem's own, as in "SmallCNN(widths=(32, 64))"
+        backbone: another trunk than the problem's own, as in "SmallCNN(channels=3, widths=(32, 64))"
         seeds: how many, or which ones
         budget: of every network; what is not given is what the problem suggests
         out: the folder of the study; results/<problem>, for a table results/<table>-<targets>, if not given
@@ -168,7 +168,7 @@ def search(
         trials: how many weights, equal ones included
         sampler: which weights; Dirichlet (random), Grid, or TPE of Optuna, as in "TPE(seed=1)"
         sharing: the architecture, as in "HardSharing(shared_stages=1)"
-        backbone: another trunk than the problem's own, as in "SmallCNN(widths=(32, 64))"
+        backbone: another trunk than the problem's own, as in "SmallCNN(channels=3, widths=(32, 64))"
         seeds: how many, or which ones, for every trial
         budget: of every network; what is not given is what the problem suggests
         out: the folder of the search; results/<problem>-search if not given
@@ -235,7 +235,7 @@ def train(
         at_features: balance gradients at the shared features (as the papers of GradDrop and MGDA-UB do)
         way: how the gradients of all tasks are made: auto, sequential, batched, layerwise, two-pass
         estimate: weigh by a part of the gradients, as in "LastLayers(0.25)", the last quarter of the shared layers
-        backbone: another trunk than the problem's own, as in "SmallCNN(widths=(32, 64))"
+        backbone: another trunk than the problem's own, as in "SmallCNN(channels=3, widths=(32, 64))"
         seed: of the initial weights and the order of the samples
         budget: of the training; what is not given is what the problem suggests
         out: the folder of the run; results/<problem>-<architecture>-<method>-seed-<seed> if not given
@@ -302,6 +302,10 @@ def predict(run: Path, data: Path, out: Path | None = None) -> None:
     if data.is_dir():
         show.pictures(predict_folder(saved, data, out or Path("predictions")))
         return
+    if not data.exists():
+        raise PolytaskError(f"there is no file or folder {data}; give a table, or a folder of pictures")
+    if data.suffix.lower() in ENDINGS:
+        raise PolytaskError(f"{data} is one picture; give the folder that it is in: {data.parent}")
     target = out or Path("predictions.csv")
     if target.suffix not in {".csv", ".parquet", ".pq"}:
         raise PolytaskError(f"--out: expected a name that ends in .csv or .parquet, got {target}")
@@ -343,7 +347,7 @@ def export(
     """
     saved = SavedRun.open(run)
     names = saved.model.asked(tasks or None)
-    sets = {"all tasks" if len(names) == len(saved.tasks) else file_name(" ".join(names)): names}
+    sets = {"all-tasks" if len(names) == len(saved.tasks) else file_name(" ".join(names)): names}
     if apart:
         sets |= {file_name(name): [name] for name in names}
     example = saved.form.example(2)
@@ -397,7 +401,7 @@ def describe(
         at_features: balance gradients at the shared features (as the papers of GradDrop and MGDA-UB do)
         way: how the gradients of all tasks are made: auto, sequential, batched, layerwise, two-pass
         estimate: weigh by a part of the gradients, as in "LastLayers(0.25)", the last quarter of the shared layers
-        backbone: another trunk than the problem's own, as in "SmallCNN(widths=(32, 64))"
+        backbone: another trunk than the problem's own, as in "SmallCNN(channels=3, widths=(32, 64))"
         seeds: how many
         budget: of every network; what is not given is what the problem suggests
         jobs: networks trained at the same time; one per core if not given

@@ -48,12 +48,19 @@ def predict_folder(saved: SavedRun, folder: Path, out: Path) -> Predicted:
     that can't be read is left out and told.
 
     Raises:
-        PolytaskError: the network reads no images, the folder holds none that can be read, or `out` is the folder.
+        PolytaskError: the network reads no images, or images that were scaled otherwise than to 0..1; the folder holds
+            none that can be read; or `out` is the folder.
     """
     form = saved.form.images
     if form is None:
         raise PolytaskError(
             f"{saved.folder} was trained on {saved.job['problem']}, whose inputs are no images; give predict a table"
+        )
+    low, high = saved.form.ranges[""]
+    if low < 0 or high > 1:
+        raise PolytaskError(
+            f"{saved.folder} was trained on images with numbers from {low:g} to {high:g}, and predict gives pixels "
+            "as 0 to 1: it can't know how they were scaled. Scale within the network (a first layer), or predict from Python"
         )
     if out.resolve() == folder.resolve():
         raise PolytaskError(f"--out: {out} is the folder of pictures; give another one")

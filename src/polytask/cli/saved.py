@@ -122,6 +122,11 @@ class SavedRun:
             PolytaskError: its data are not there, or not what they were.
         """
         spec = self.job["spec"]
+        if not spec.get("name"):
+            raise PolytaskError(
+                f"problem '{self.job['problem']}' was made in Python, and polytask can't make it again by name; score "
+                "the network there, with training.evaluate"
+            )
         more = {} if data_root is None else {"data_root": data_root}
         member, settings = PROBLEMS.checked(Call(spec["name"], {**spec["args"], **more}))
         made = member(**settings)

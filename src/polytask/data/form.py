@@ -1,5 +1,6 @@
 """What one sample of a network's inputs looks like, without a sample."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -14,6 +15,10 @@ from polytask.errors import PolytaskError
 class Form:
     """Type and shape of each input of one sample, by name; "" where the inputs are one tensor.
 
+    Args:
+        columns: type and shape.
+        ranges: the lowest and the highest number seen in each, rounded outwards to thousandths.
+
     >>> form = Form.of({"x": torch.zeros(5, 2), "kind": torch.zeros(5, 1, dtype=torch.int32)})
     >>> form.columns
     {'x': ('float32', (2,)), 'kind': ('int32', (1,))}
@@ -24,12 +29,14 @@ class Form:
     """
 
     columns: Mapping[str, tuple[str, tuple[int, ...]]]
+    ranges: Mapping[str, tuple[float, float]]
 
     @classmethod
     def of(cls, inputs: Any) -> Self:
         """The form of a batch, as the network gets it."""
         named = inputs if isinstance(inputs, Mapping) else {"": inputs}
-        return cls({name: (str(x.dtype).removeprefix("torch."), tuple(x.shape[1:])) for name, x in named.items()})
+        columns = {name: (str(x.dtype).removeprefix("torch."), tuple(x.shape[1:])) for name, x in named.items()}
+        return cls(columns, {name: _range(x) for name, x in named.items()})
 
     @property
     def images(self) -> tuple[int, int, int] | None:
@@ -49,7 +56,10 @@ class Form:
 
     def to_json(self) -> dict[str, Any]:
         """The form as plain data."""
-        return {name: {"type": dtype, "shape": list(shape)} for name, (dtype, shape) in self.columns.items()}
+        return {
+            name: {"type": dtype, "shape": list(shape), "range": list(self.ranges[name])}
+            for name, (dtype, shape) in self.columns.items()
+        }
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
@@ -59,6 +69,12 @@ class Form:
             PolytaskError: the data are not of a form.
         """
         try:
-            return cls({name: (str(each["type"]), tuple(map(int, each["shape"]))) for name, each in told.items()})
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            columns = {name: (str(each["type"]), tuple(map(int, each["shape"]))) for name, each in told.items()}
+            return cls(columns, {name: (each["range"][0], each["range"][1]) for name, each in told.items()})
+        except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
             raise PolytaskError(f"this does not describe the inputs of a network: {error!r}") from error
+
+
+def _range(x: Tensor) -> tuple[float, float]:
+    low, high = (float(each) for each in torch.aminmax(x)) if x.numel() else (0.0, 0.0)
+    return math.floor(low * 1000) / 1000, math.ceil(high * 1000) / 1000

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from joblib import parallel_config
+from torch import nn
 
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
@@ -24,8 +25,8 @@ def rehearse(
 ) -> None:
     """Look at what a study is asked for, and make every network, balancer and optimizer once, to throw them away.
 
-    Where gradients are made in a way that not every network allows (at features, layer by layer, ...), a batch is sent
-    forward as well, and asked what its backward passes would do (`balancing.forecast`).
+    Two samples are sent forward through each network. Where gradients are made in a way that not every network allows
+    (at features, layer by layer, ...), a batch is, and asked what its backward passes would do (`balancing.forecast`).
 
     Raises:
         PolytaskError: one of them can't be made for this problem, or the request makes no sense.
@@ -42,10 +43,32 @@ def rehearse(
             alone = {task.name: Arm().sharing(problem.backbone, [task]) for task in problem.tasks}
             start_from(model, {name: each.state_dict() for name, each in alone.items()})
         make_optimizer(budget, model, balancer)
+        _try(model, problem, arm)
         steps = arm.steps(model, problem, balancer, budget)
         if steps.at_features or arm.changed:
             steps.rehearse(next(problem.loader("train", budget.batch_size).indices()))
     torch.set_rng_state(state)
+
+
+@torch.no_grad()
+def _try(model: nn.Module, problem: Problem, arm: Arm) -> None:
+    """Two samples forward, in evaluation mode, and who uses what."""
+    data = problem.splits["train"]
+    try:
+        if isinstance(model, MultiTaskModel):
+            model.shared_by()
+        predictions = model.eval()(data.gather(torch.arange(min(2, len(data)))).inputs, [t.name for t in problem.tasks])
+    except PolytaskError:
+        raise
+    except Exception as error:
+        raise PolytaskError(
+            f"{arm.name} fails on two samples of {problem.name}: {type(error).__name__}: {error}; look at the network "
+            "and its inputs (bytes become floats by the `transform` of TensorData; channels come before height and width)"
+        ) from error
+    missing = [task.name for task in problem.tasks if task.name not in predictions]
+    if missing:
+        raise PolytaskError(f"{arm.name} gives no prediction of {', '.join(missing)}; it gave {', '.join(predictions)}")
+    model.train()
 
 
 def _check(problem: Problem, seeds: Sequence[int], backend: str | None, confidence: float) -> None:

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from polytask.errors import PolytaskError
 from polytask.tasks.colours import bytes_of
-from polytask.tasks.dense import Dense, check_labelled, check_maps, check_pixels
+from polytask.tasks.dense import Dense, check_labelled, check_pixels
 from polytask.tasks.dice import dice_loss
 from polytask.tasks.map_metrics import ForegroundIoU, MaxF, confusion
 from polytask.tasks.task import present
@@ -66,7 +66,7 @@ class YesNoMap(Dense):
         return (found.sum(0) / (sizes > 0).sum(0).clamp_min(1) * sizes.sum(0)).sum()
 
     def check(self, target: Tensor) -> None:
-        check_maps(self, target)
+        self.check_form(target)
         check_pixels(
             self,
             present(target) & (target != 0) & (target != 1),
@@ -100,13 +100,13 @@ class YesNoMap(Dense):
     def raster(self, prediction: Tensor) -> Tensor:
         return bytes_of(self.decode(prediction))
 
-    def _as_target(self, prediction: Tensor) -> Tensor:
+    def as_target(self, prediction: Tensor) -> Tensor:
         return self.decode(prediction)
 
-    def _painted(self, values: Tensor) -> Tensor:
+    def painted(self, values: Tensor) -> Tensor:
         return bytes_of(values)[..., None].expand(-1, -1, -1, 3)
 
-    def _how_wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def how_wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
         return (self.decode(prediction) - target.float()).abs()
 
 

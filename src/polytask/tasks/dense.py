@@ -43,28 +43,43 @@ class Dense(Task):
 
     @property
     def shown(self) -> bool:
-        return True
+        return type(self).painted is not Dense.painted
+
+    @property
+    def target_channels(self) -> int | None:
+        """Channels of a target [b, channels, h, w]; None where targets are [b, h, w]."""
+        return None
+
+    def check_form(self, target: Tensor) -> None:
+        super().check_form(target)
+        check_maps(self, target, self.target_channels)
 
     @abstractmethod
     def measures(self) -> dict[str, Metric]:
         """Fresh metrics of everything that can be measured."""
 
-    @abstractmethod
     def raster(self, prediction: Tensor) -> Tensor:
         """Network outputs [b, outputs, h, w] as what an image file holds, integers [b, h, w] or [b, h, w, 3]."""
+        raise self._unseen("raster")
 
-    @abstractmethod
-    def _as_target(self, prediction: Tensor) -> Tensor:
+    def as_target(self, prediction: Tensor) -> Tensor:
         """What network outputs say, in the form of a target."""
+        raise self._unseen("as_target")
 
-    @abstractmethod
-    def _painted(self, values: Tensor) -> Tensor:
+    def painted(self, values: Tensor) -> Tensor:
         """Values in the form of a target, none missing, as pictures uint8 [b, h, w, 3]."""
+        raise self._unseen("painted")
 
-    @abstractmethod
-    def _how_wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def how_wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Errors [b, h, w] of predictions in the size of a target without missing pixels, at the scale of
         `error_map`."""
+        raise self._unseen("how_wrong")
+
+    def _unseen(self, method: str) -> PolytaskError:
+        return PolytaskError(
+            f"{type(self).__name__} (task '{self.name}') does not say what its maps look like; a kind of map that "
+            f"pictures and files are to be made of defines {method}"
+        )
 
     def metrics(self) -> dict[str, Metric]:
         found = self.measures()
@@ -93,12 +108,12 @@ class Dense(Task):
 
     def picture(self, prediction: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Network outputs [b, outputs, h, w] as pictures uint8 [b, h, w, 3], in the prediction's own size."""
-        return self._painted(self._as_target(in_single(prediction)))
+        return self.painted(self.as_target(in_single(prediction)))
 
     def target_picture(self, target: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Targets as pictures uint8 [b, h, w, 3] in the colours of `picture`; missing pixels grey."""
         there = pixels(target)
-        painted = self._painted(torch.where(present(target), target, 0))
+        painted = self.painted(torch.where(present(target), target, 0))
         return torch.where(there[..., None], painted, painted.new_tensor(MISSING_COLOUR))
 
     def error_map(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -107,7 +122,7 @@ class Dense(Task):
         The scale is fixed and said in the docstring of the task; the size is the target's.
         """
         known = in_single(target) if target.is_floating_point() else target
-        wrong = self._how_wrong(self.fitting(prediction, target), torch.where(present(known), known, 0))
+        wrong = self.how_wrong(self.fitting(prediction, target), torch.where(present(known), known, 0))
         return torch.where(pixels(target), wrong.float().clamp(0, 1), 0)
 
 

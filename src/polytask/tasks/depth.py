@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from polytask.errors import PolytaskError
 from polytask.tasks.colours import range_colours
-from polytask.tasks.dense import Dense, check_floating, check_labelled, check_maps, check_pixels, chosen, in_single
+from polytask.tasks.dense import Dense, check_floating, check_labelled, check_pixels, chosen, in_single
 from polytask.tasks.lowest import lowest
 from polytask.tasks.map_metrics import MeanError, RootMeanSquare, Share
 from polytask.tasks.task import present
@@ -173,7 +173,7 @@ class Depth(Dense):
             metric.update(values[name])
 
     def check(self, target: Tensor) -> None:
-        check_maps(self, target)
+        self.check_form(target)
         check_floating(self, target, "give metres, say target.float() / 1000 for millimetres")
         check_pixels(
             self,
@@ -210,16 +210,16 @@ class Depth(Dense):
     def legend(self) -> dict[str, tuple[int, int, int]]:
         """The colours of near, middle and far."""
         places = (self.near, (self.near + self.far) / 2, self.far)
-        colours = self._painted(torch.tensor(places)[None, None])[0, 0].tolist()
+        colours = self.painted(torch.tensor(places)[None, None])[0, 0].tolist()
         return {f"{place:.3g} {self.unit}": (r, g, b) for place, (r, g, b) in zip(places, colours, strict=True)}
 
-    def _as_target(self, prediction: Tensor) -> Tensor:
+    def as_target(self, prediction: Tensor) -> Tensor:
         return self.decode(prediction)
 
-    def _painted(self, values: Tensor) -> Tensor:
+    def painted(self, values: Tensor) -> Tensor:
         return range_colours((self.far - values) / (self.far - self.near))  # light is near
 
-    def _how_wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def how_wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
         return 2 * (self.decode(prediction) - target).abs() / target.clamp_min(1e-12)
 
 

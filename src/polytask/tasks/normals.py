@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from polytask.tasks.colours import bytes_of
-from polytask.tasks.dense import Dense, check_floating, check_labelled, check_maps, check_pixels, chosen, pixels
+from polytask.tasks.dense import Dense, check_floating, check_labelled, check_pixels, chosen, pixels
 from polytask.tasks.map_metrics import MeanError, MedianError, Share
 from polytask.tasks.task import present
 
@@ -156,8 +156,12 @@ class Normals(Dense):
         for name, metric in metrics.items():
             metric.update(values[name])
 
+    @property
+    def target_channels(self) -> int:
+        return 3
+
     def check(self, target: Tensor) -> None:
-        check_maps(self, target, 3)
+        self.check_form(target)
         check_floating(self, target, "give unit vectors, say target.float() / 127.5 - 1 for bytes")
         lengths, there = target.square().sum(1, dtype=torch.float32).sqrt(), present(target)
         check_pixels(
@@ -193,11 +197,11 @@ class Normals(Dense):
     def raster(self, prediction: Tensor) -> Tensor:
         return bytes_of((self.decode(prediction) + 1) / 2).permute(0, 2, 3, 1)
 
-    def _as_target(self, prediction: Tensor) -> Tensor:
+    def as_target(self, prediction: Tensor) -> Tensor:
         return self.decode(prediction)
 
-    def _painted(self, values: Tensor) -> Tensor:
+    def painted(self, values: Tensor) -> Tensor:
         return bytes_of((values + 1) / 2).permute(0, 2, 3, 1)
 
-    def _how_wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def how_wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
         return angles(prediction, target.float()) / 90

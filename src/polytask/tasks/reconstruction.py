@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from polytask.errors import PolytaskError
 from polytask.tasks.colours import colour_images
-from polytask.tasks.dense import Dense, check_floating, check_labelled, check_maps, check_pixels, chosen
+from polytask.tasks.dense import Dense, check_floating, check_labelled, check_pixels, chosen
 from polytask.tasks.map_metrics import MeanError, PeakSignalToNoise
 from polytask.tasks.task import present
 
@@ -103,8 +103,12 @@ class Reconstruction(Dense):
         for name, metric in metrics.items():
             metric.update(values[name])
 
+    @property
+    def target_channels(self) -> int:
+        return self.channels
+
     def check(self, target: Tensor) -> None:
-        check_maps(self, target, self.channels)
+        self.check_form(target)
         check_floating(self, target, "give images of 0 to 1, say target.float() / 255")
         check_pixels(
             self,
@@ -139,11 +143,11 @@ class Reconstruction(Dense):
             )
         return colour_images(images)
 
-    def _as_target(self, prediction: Tensor) -> Tensor:
+    def as_target(self, prediction: Tensor) -> Tensor:
         return self.decode(prediction)
 
-    def _painted(self, values: Tensor) -> Tensor:
+    def painted(self, values: Tensor) -> Tensor:
         return self._as_picture(values)
 
-    def _how_wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def how_wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
         return 2 * (self.decode(prediction) - target.float()).abs().mean(1)

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from polytask.errors import PolytaskError
 from polytask.tasks.colours import class_colours
-from polytask.tasks.dense import Dense, check_labelled, check_maps, check_pixels
+from polytask.tasks.dense import Dense, check_labelled, check_pixels
 from polytask.tasks.dice import dice_loss
 from polytask.tasks.map_metrics import ClassIoU, MeanIoU, PixelAccuracy, confusion
 from polytask.tasks.task import MISSING_CLASS, present
@@ -148,13 +148,16 @@ class Segmentation(Dense):
         for metric in metrics.values():
             metric.update(counts)
 
-    def check(self, target: Tensor) -> None:
-        check_maps(self, target)
+    def check_form(self, target: Tensor) -> None:
+        super().check_form(target)
         if target.is_floating_point():
             raise PolytaskError(
                 f"task '{self.name}' expects whole class numbers (an integer tensor, missing: -100), "
                 f"got {target.dtype}; convert with .nan_to_num(-100).to(torch.int16)"
             )
+
+    def check(self, target: Tensor) -> None:
+        self.check_form(target)
         wrong = present(target) & (target < 0)
         if target.dtype is not torch.bool and self.outputs <= torch.iinfo(target.dtype).max:
             wrong |= target >= self.outputs
@@ -196,11 +199,11 @@ class Segmentation(Dense):
         colours = class_colours(self.outputs).tolist()
         return {label: (r, g, b) for label, (r, g, b) in zip(self.labels, colours, strict=True)}
 
-    def _as_target(self, prediction: Tensor) -> Tensor:
+    def as_target(self, prediction: Tensor) -> Tensor:
         return prediction.argmax(1)
 
-    def _painted(self, values: Tensor) -> Tensor:
+    def painted(self, values: Tensor) -> Tensor:
         return class_colours(self.outputs).to(values.device)[values.long()]
 
-    def _how_wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def how_wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
         return prediction.argmax(1) != target

@@ -95,6 +95,15 @@ class Task(ABC):
     def fitted(self, target: Tensor) -> Self:
         """The task after a look at the *training* labels: checks them, and learns what the loss needs."""
 
+    def check_form(self, target: Tensor) -> None:
+        """Raise unless a target has the type and the axes that the loss reads: a glance at every batch of a loop of
+        one's own."""
+        if not isinstance(target, Tensor):
+            raise PolytaskError(
+                f"task '{self.name}' expects its targets as a tensor, got {type(target).__name__}; convert them, as "
+                "with torch.as_tensor(...)"
+            )
+
     def check(self, target: Tensor) -> None:
         """Labels of any split are of the form that the task can be scored on; a kind of task that can tell says so.
 
@@ -241,20 +250,34 @@ def losses(
 ) -> dict[str, Tensor]:
     """The loss of every task that has labels in the batch, by name, in the order of `tasks`; see `Task.loss`.
 
+    Without `counts`, a task of which no label is present has no loss: absent is absent. (That is looked at, which waits
+    for a GPU once per task.) The form of the targets is looked at as well.
+
+    Raises:
+        PolytaskError: a target that is no tensor, or of another form than the task reads.
+
     >>> import torch
     >>> from polytask.tasks import Binary, Regression
     >>> both = [Binary("rain"), Regression("degrees")]
     >>> predictions = {"rain": torch.zeros(2, 1), "degrees": torch.zeros(2, 1)}
-    >>> losses(both, predictions, {"degrees": torch.tensor([2.0, float("nan")])})
+    >>> losses(both, predictions, {"rain": torch.tensor([-100, -100]), "degrees": torch.tensor([2.0, float("nan")])})
     {'degrees': tensor(4.)}
     """
-    return {
-        task.name: task.loss(
-            predictions[task.name],
-            targets[task.name],
-            None if counts is None else counts[task.name],
-            task.name in complete,
-        )
-        for task in tasks
-        if task.name in targets
-    }
+    found = {}
+    for task in tasks:
+        if task.name not in targets:
+            continue
+        target = targets[task.name]
+        if counts is not None:
+            count: float | Tensor = counts[task.name]
+        else:
+            task.check_form(target)
+            count = present(target).sum()
+            if not count:
+                continue
+        try:
+            found[task.name] = task.loss(predictions[task.name], target, count, task.name in complete)
+        except IndexError:  # a class number out of range, which torch does not place
+            task.check(target)
+            raise
+    return found

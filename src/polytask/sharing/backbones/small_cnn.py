@@ -59,5 +59,8 @@ class Images(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         if not isinstance(inputs, Tensor) or inputs.ndim != 4 or inputs.shape[1] != self.channels:
             came = list(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
-            raise PolytaskError(f"expected images of shape [b, {self.channels}, h, w], got {came}")
+            raise PolytaskError(
+                f"expected images of shape [b, {self.channels}, h, w], got {came}; `channels` of the backbone says "
+                "how many channels images have"
+            )
         return inputs
