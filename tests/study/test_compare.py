@@ -13,7 +13,7 @@ from study_cases import BROKEN, BUDGET, problem
 from polytask import balancing
 from polytask.data import TensorData
 from polytask.errors import PolytaskError
-from polytask.sharing import Independent
+from polytask.sharing import HardSharing, Independent
 from polytask.study import SINGLE_TASK, Arm, Job, compare, rehearse
 from polytask.study.compare import references, workers
 from polytask.training import Budget
@@ -127,6 +127,19 @@ def test_an_interrupted_study_goes_on(study, tmp_path: Path, monkeypatch: pytest
     assert len(taken) == 32 - 12 - 2  # three runs and an epoch were there
     for first, second in zip(study.records, again.records, strict=True):
         assert first["key"] == second["key"] and first["scores"] == second["scores"]
+
+
+class Unusable(HardSharing):
+    """A user's own architecture that does not work at all."""
+
+    def forward_with_features(self, inputs, tasks=None):
+        return {}, inputs["nothing"]
+
+
+def test_a_network_that_fails_on_two_samples_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(PolytaskError, match=r"Unusable \+ Equal fails on two samples of tiny: .*Error: .*; look at"):
+        run(tmp_path, [Arm(Unusable)], seeds=1)
+    assert not (tmp_path / "records.jsonl").exists()
 
 
 def test_a_failing_arm_is_told_and_the_others_are_kept(tmp_path: Path) -> None:

@@ -636,3 +636,19 @@ def test_the_colours_of_a_range_get_lighter_in_even_steps() -> None:
     steps = lightness.diff()
     assert (steps > 0).all() and steps.max() < 1.5 * steps.min()
     assert range_colours(torch.tensor([-1.0, NAN])).tolist() == [[56, 17, 97]] * 2
+
+
+def test_a_loop_of_ones_own_is_told_of_targets_in_another_form() -> None:
+    depth, parts = Depth("depth"), Segmentation("parts", classes=3)
+    shown = {"depth": torch.zeros(2, 1, 4, 4), "parts": torch.zeros(2, 3, 4, 4)}
+    with pytest.raises(PolytaskError, match=r"'depth' expects targets of shape \[n, h, w\], got .*take target\[:, 0\]"):
+        catalogue.losses([depth], shown, {"depth": torch.ones(2, 1, 4, 4)})
+    with pytest.raises(PolytaskError, match="'parts' expects whole class numbers"):
+        catalogue.losses([parts], shown, {"parts": torch.full((2, 4, 4), -100.0)})
+    with pytest.raises(PolytaskError, match=r"'parts' expects .*255"):
+        catalogue.losses([parts], shown, {"parts": torch.full((2, 4, 4), 255)})
+    with pytest.raises(PolytaskError, match="expects its targets as a tensor, got ndarray"):
+        catalogue.losses([depth], shown, {"depth": torch.ones(2, 4, 4).numpy()})
+    assert list(
+        catalogue.losses([depth, parts], shown, {"depth": torch.ones(2, 4, 4), "parts": torch.full((2, 4, 4), -100)})
+    ) == ["depth"]

@@ -60,7 +60,7 @@ def predict_folder(saved: SavedRun, folder: Path, out: Path) -> Predicted:
     if low < 0 or high > 1:
         raise PolytaskError(
             f"{saved.folder} was trained on images with numbers from {low:g} to {high:g}, and predict gives pixels "
-            "as 0 to 1: it can't know how they were scaled. Scale within the network (a first layer), or predict from Python"
+            "as 0 to 1: it can't know how they were scaled. Scale within the network, or predict from Python"
         )
     if out.resolve() == folder.resolve():
         raise PolytaskError(f"--out: {out} is the folder of pictures; give another one")

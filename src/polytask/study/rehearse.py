@@ -9,7 +9,7 @@ from torch import nn
 
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
-from polytask.sharing.starting import start_from
+from polytask.sharing import MultiTaskModel, start_from
 from polytask.study.arms import Arm
 from polytask.training import Budget, make_optimizer
 from polytask.training.evaluate import selection_score
@@ -62,8 +62,8 @@ def _try(model: nn.Module, problem: Problem, arm: Arm) -> None:
         raise
     except Exception as error:
         raise PolytaskError(
-            f"{arm.name} fails on two samples of {problem.name}: {type(error).__name__}: {error}; look at the network "
-            "and its inputs (bytes become floats by the `transform` of TensorData; channels come before height and width)"
+            f"{arm.name} fails on two samples of {problem.name}: {type(error).__name__}: {error}; look at the "
+            "network and its inputs (bytes become floats by the `transform` of TensorData; channels come first)"
         ) from error
     missing = [task.name for task in problem.tasks if task.name not in predictions]
     if missing:
