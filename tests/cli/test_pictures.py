@@ -1,6 +1,7 @@
 """A network of maps from the command line: units, predictions for a folder of pictures, export."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,3 +165,28 @@ def test_exports_that_can_not_be(run: Run, rooms_run: Path, tmp_path: Path) -> N
     assert "onnx" in refused(run("export", rooms_run, "--formats", "tflite", "--out", tmp_path))
     assert "no folder" in refused(run("export", tmp_path / "nowhere"))
     assert not list(tmp_path.iterdir())
+
+
+def test_images_that_were_scaled_otherwise_are_refused(
+    run: Run, rooms_run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    scaled = shutil.copytree(rooms_run, tmp_path / "scaled")
+    told = json.loads((scaled / "inputs.json").read_text())
+    told[""]["range"] = [-2.1, 2.6]
+    (scaled / "inputs.json").write_text(json.dumps(told))
+    err = refused(run("predict", scaled, pictures, "--out", tmp_path / "maps"))
+    assert "trained on images with numbers from -2.1 to 2.6" in err
+    assert not (tmp_path / "maps").exists()
+
+
+def test_a_path_that_is_not_there_and_one_picture(run: Run, rooms_run: Path, pictures: Path, tmp_path: Path) -> None:
+    assert "there is no file or folder" in refused(run("predict", rooms_run, tmp_path / "nowhere"))
+    one = next(pictures.glob("*.png"))
+    assert f"is one picture; give the folder that it is in: {pictures}" in refused(run("predict", rooms_run, one))
+
+
+def test_a_problem_made_in_python_can_not_be_made_again(run: Run, rooms_run: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(rooms_run, tmp_path / "own")
+    job = json.loads((own / "job.json").read_text())
+    (own / "job.json").write_text(json.dumps(job | {"spec": {}}))
+    assert "was made in Python" in refused(run("evaluate", own))
