@@ -60,7 +60,7 @@ MISTAKES = {
     "train digits --balancer PCGrad MGDA": "one word too many",
     "evaluate {run} --split tst": "did you mean 'test'",
     "predict {run}": "needs DATA",
-    "predict {run} no.csv": "no table at no.csv",
+    "predict {run} no.csv": "there is no file or folder no.csv",
     "describe digits --seeds many": "--seeds: expected a whole number",
 }
 
