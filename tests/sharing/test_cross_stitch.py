@@ -202,6 +202,14 @@ def test_balancers_find_what_is_shared_in_the_graph(options: dict[str, Any]) -> 
     assert all(each.grad is not None for each in model.parameters())
 
 
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_rate_is_positive(rate: float) -> None:
+    with pytest.raises(PolytaskError, match="rate is a multiple of the network's learning rate"):
+        sharing.CrossStitch(MLP, BOTH, rate=rate)
+    with pytest.raises(PolytaskError, match="rate is a multiple of the network's learning rate"):
+        sharing.NDDR(MLP, BOTH, rate=rate)
+
+
 def test_units_have_their_own_rate_and_no_weight_decay() -> None:
     model = sharing.CrossStitch(MLP, BOTH, rate=50.0)
     rest, units = model.parameter_groups(1e-3)

@@ -122,5 +122,9 @@ def _advice(found: Interval) -> list[str]:
 
 
 def _failures(arms: Sequence[ArmSummary]) -> list[str]:
-    failed = {arm.name: len(arm.failed) for arm in arms if arm.failed}
-    return [f"Runs that failed: {', '.join(f'{name} ({count})' for name, count in failed.items())}."] if failed else []
+    failed = {arm.name: arm.failed for arm in arms if arm.failed}
+    if not failed:
+        return []
+    counts = ", ".join(f"{name} ({len(errors)})" for name, errors in failed.items())
+    first = next(iter(failed.values()))[0]
+    return [f"Runs that failed: {counts}. The first says, for {first}."]

@@ -183,6 +183,12 @@ def with_rate(
     return [{"params": rest}, {"params": apart, "lr": learning_rate, **options}]
 
 
+def check_rate(rate: float) -> None:
+    """Raise unless it is a positive multiple of a learning rate."""
+    if not 0 < rate < float("inf"):
+        raise PolytaskError(f"rate is a multiple of the network's learning rate, a positive number; got {rate}")
+
+
 def check_stages(stages: Sequence[int] | None, count: int) -> tuple[int, ...]:
     """The stages asked for, lowest first; all of them when left out."""
     if stages is None:

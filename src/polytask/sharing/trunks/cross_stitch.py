@@ -11,7 +11,7 @@ from polytask.sharing._per_task import PerTask
 from polytask.sharing.backbone import Backbone
 from polytask.sharing.heads import Decoder
 from polytask.sharing.trunks._mixing import mixed
-from polytask.sharing.trunks._networks import Meet, Meeting, Unit, with_rate
+from polytask.sharing.trunks._networks import Meet, Meeting, Unit, check_rate, with_rate
 from polytask.tasks import Task
 
 
@@ -79,6 +79,7 @@ class CrossStitch(Meeting):
         super().__init__(backbone, tasks, stages, decoder)
         if not 0 <= same <= 1:
             raise PolytaskError(f"same must be from 0 to 1, for a combination with weights that sum to 1; got {same}")
+        check_rate(rate)
         self.rate = rate
         widths = {stage: self.walk_widths[stage] if per_channel else None for stage in self.stages}
         self.units.update({str(stage): self._fresh(same, width) for stage, width in widths.items()})

@@ -13,7 +13,7 @@ from polytask.sharing._per_task import PerTask
 from polytask.sharing.backbone import Backbone
 from polytask.sharing.heads import Decoder, resize
 from polytask.sharing.trunks._mixing import axis
-from polytask.sharing.trunks._networks import Meet, Meeting, Unit, with_rate
+from polytask.sharing.trunks._networks import Meet, Meeting, Unit, check_rate, with_rate
 from polytask.tasks import Task
 
 
@@ -84,6 +84,7 @@ class NDDR(Meeting):
         rate: float = 100.0,
     ) -> None:
         super().__init__(backbone, tasks, stages, decoder)
+        check_rate(rate)
         self.rate = rate
         count = len(self.tasks)
 
