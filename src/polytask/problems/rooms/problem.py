@@ -102,7 +102,7 @@ def rooms(
     Raises:
         PolytaskError: too few pictures, too small ones, a task that there is not, a negative seed.
 
-    Cost: 2.5 ms of one core per picture of 64 x 64 (twice as long where others use the caches), on as many threads
+    Cost: 4 ms of one core per picture of 64 x 64 (half as much again where others use the caches), on as many threads
     as torch has; 48 kB of memory per picture with the three default tasks.
 
     >>> problem = rooms(n_train=40, size=(16, 24), tasks=("segmentation", "edges"))
