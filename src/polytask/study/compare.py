@@ -78,7 +78,7 @@ def compare(
     workers(jobs, backend)
     spent = budget if isinstance(budget, Budget) else Budget().updated({**problem.suggested, **(budget or {})})
     candidates = _with_equal(arms)
-    rehearse(problem, candidates, spent, asked, backend, confidence)
+    took = rehearse(problem, candidates, spent, asked, backend, confidence)
     shown = example_rows(problem)
     alone = baselines(problem, asked, spent, shown)
     together = [
@@ -110,7 +110,8 @@ def compare(
     alone_scores = references(records, problem)
     if not alone_scores:
         raise PolytaskError(f"no seed has all its single-task baselines: {first_error(records)}")
-    run([(job, alone_scores[job.seed]) for job in together if job.seed in alone_scores])
+    longest_first = sorted(together, key=lambda job: -took[job.arm_name])
+    run([(job, alone_scores[job.seed]) for job in longest_first if job.seed in alone_scores])
     summary = summarise(problem, directions(problem.tasks), candidates, asked, spent, records, _command(), confidence)
     write_whole(root / "study.json", json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
     return Study(root, records, summary)

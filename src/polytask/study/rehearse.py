@@ -1,6 +1,7 @@
 """What will not work is said before anything is trained."""
 
 import copy
+import time
 from collections.abc import Sequence
 
 import torch
@@ -22,11 +23,14 @@ def rehearse(
     seeds: Sequence[int] | None = None,
     backend: str | None = None,
     confidence: float = 0.95,
-) -> None:
+) -> dict[str, float]:
     """Look at what a study is asked for, and make every network, balancer and optimizer once, to throw them away.
 
     Two samples are sent forward through each network. Where gradients are made in a way that not every network allows
     (at features, layer by layer, ...), a batch is, and asked what its backward passes would do (`balancing.forecast`).
+
+    Returns:
+        Seconds that the two samples took, by name of the arm: what takes longest is best begun first.
 
     Raises:
         PolytaskError: one of them can't be made for this problem, or the request makes no sense.
@@ -35,6 +39,7 @@ def rehearse(
         _check(problem, seeds, backend, confidence)
     selection_score(problem.tasks, {}, budget.select)
     state = torch.get_rng_state()
+    took = {}
     for arm in arms:
         balancer = copy.deepcopy(arm.balancer)
         balancer.bind(problem.tasks)
@@ -43,21 +48,27 @@ def rehearse(
             alone = {task.name: Arm().sharing(problem.backbone, [task]) for task in problem.tasks}
             start_from(model, {name: each.state_dict() for name, each in alone.items()})
         make_optimizer(budget, model, balancer)
-        _try(model, problem, arm)
+        took[arm.name] = _try(model, problem, arm)
         steps = arm.steps(model, problem, balancer, budget)
         if steps.at_features or arm.changed:
             steps.rehearse(next(problem.loader("train", budget.batch_size).indices()))
     torch.set_rng_state(state)
+    return took
 
 
 @torch.no_grad()
-def _try(model: nn.Module, problem: Problem, arm: Arm) -> None:
-    """Two samples forward, in evaluation mode, and who uses what."""
+def _try(model: nn.Module, problem: Problem, arm: Arm) -> float:
+    """Two samples forward, in evaluation mode, and who uses what; the seconds of a second time."""
     data = problem.splits["train"]
+    names = [task.name for task in problem.tasks]
     try:
         if isinstance(model, MultiTaskModel):
             model.shared_by()
-        predictions = model.eval()(data.gather(torch.arange(min(2, len(data)))).inputs, [t.name for t in problem.tasks])
+        inputs = data.gather(torch.arange(min(2, len(data)))).inputs
+        predictions = model.eval()(inputs, names)
+        start = time.perf_counter()
+        model(inputs, names)
+        took = time.perf_counter() - start
     except PolytaskError:
         raise
     except Exception as error:
@@ -65,10 +76,11 @@ def _try(model: nn.Module, problem: Problem, arm: Arm) -> None:
             f"{arm.name} fails on two samples of {problem.name}: {type(error).__name__}: {error}; look at the "
             "network and its inputs (bytes become floats by the `transform` of TensorData; channels come first)"
         ) from error
-    missing = [task.name for task in problem.tasks if task.name not in predictions]
+    missing = [name for name in names if name not in predictions]
     if missing:
         raise PolytaskError(f"{arm.name} gives no prediction of {', '.join(missing)}; it gave {', '.join(predictions)}")
     model.train()
+    return took
 
 
 def _check(problem: Problem, seeds: Sequence[int], backend: str | None, confidence: float) -> None:

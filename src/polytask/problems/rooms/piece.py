@@ -50,16 +50,17 @@ class Piece:
         """Its parts in the room: turned, then moved, all of one object."""
         (x, y, z), (cos, sin) = to, turn
         return [
-            part._replace(
-                centre=(
-                    x + cos * part.centre[0] - sin * part.centre[1],
-                    y + sin * part.centre[0] + cos * part.centre[1],
-                    z + part.centre[2],
-                ),
-                turn=turn,
-                thing=thing,
+            Part(
+                shape,
+                (x + cos * across - sin * along, y + sin * across + cos * along, z + up),
+                half,
+                look,
+                kind,
+                thing,
+                turn,
+                casts,
             )
-            for part in self.parts
+            for shape, (across, along, up), half, look, kind, _, _, casts in self.parts
         ]
 
     def _add(self, part: Part, top: float) -> None:

@@ -37,7 +37,7 @@ def render(scenes: Sequence[Scene], height: int, width: int) -> Rendering:
     The picture of a scene does not depend on the other scenes. Depth, normals and classes are those of the ray's hit;
     the colours are softened and made noisy as by a camera (`photograph`).
 
-    Cost: about 2 ms of one core per scene at 64 x 64, four times as much at 128 x 128.
+    Cost: 2 to 3 ms of one core per scene at 64 x 64, four times as much at 128 x 128.
     """
     table, camera, grid = surfaces(scenes), views(scenes), Grid(len(scenes), height, width)
     rays = pixel_rays(camera, grid)

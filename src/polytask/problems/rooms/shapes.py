@@ -19,11 +19,11 @@ NEVER = np.float32(1e9)  # near of a line that misses
 def slab(origin: Numbers, direction: Numbers, half: Numbers) -> tuple[Numbers, Numbers]:
     """Between the planes x = -half and x = half: near, far = (-origin -+ half * sign) / direction."""
     inverse = np.float32(1) / direction
-    middle = origin * inverse
-    reach = np.abs(inverse) * half
-    far = reach - middle
-    np.add(reach, middle, out=reach)
-    return np.negative(reach, out=reach), far
+    near = origin * inverse
+    reach = np.abs(inverse, out=inverse) * half
+    far = reach - near
+    near += reach
+    return np.negative(near, out=near), far
 
 
 def box(origin: Vector, direction: Vector, half: Vector) -> tuple[Numbers, Numbers]:
