@@ -130,7 +130,7 @@ def rooms(
         summary=f"Rendered rooms of {height} x {width} pixels: what, how far away and how turned every pixel is",
         source="rendered by polytask",
         licence="the same as polytask's (MIT)",
-        suggested={"epochs": 6, "batch_size": 32, "learning_rate": 3e-3},
+        suggested={"epochs": 5, "batch_size": 32, "learning_rate": 3e-3},
         spec={
             "name": "rooms",
             "args": {"n_train": n_train, "size": [height, width], "tasks": list(kept), "seed": seed},
