@@ -51,6 +51,7 @@ SUPPORT = (
     "kill and resume",
     "balancing at features",
     "absent tasks",
+    "batches of one task",
 )
 """What the markers `support` and `refused` may name, in the order of the table."""
 

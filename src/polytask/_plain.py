@@ -85,7 +85,11 @@ def rebuilt(args: Mapping[str, Any], known: Iterable[Any]) -> dict[str, Any]:
 def _rebuilt(value: Any, known: Iterable[Any]) -> Any:
     if isinstance(value, list):
         return tuple(value)
-    return rebuild(value, known) if isinstance(value, dict) and value.keys() == {"class", "args"} else value
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"class", "args"}:
+        return rebuild(value, known)
+    return {name: _rebuilt(each, known) if isinstance(each, dict) else each for name, each in value.items()}
 
 
 def checksum(value: Any) -> str:

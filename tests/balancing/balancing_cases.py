@@ -119,6 +119,14 @@ def _dtp(names: Sequence[str]) -> Balancer:
     return balancer
 
 
+def _taskwise(names: Sequence[str]) -> Balancer:
+    """All but the first are auxiliary; the third has stopped."""
+    balancer = balancing.TaskwiseStopping(1, 1.0, dict.fromkeys(names[1:2], 0.5), auxiliary=names[1:])
+    for _ in range(2):
+        balancer.judged(dict.fromkeys(names[2:3], 1.0), dict.fromkeys(names[2:3], 9.0))
+    return balancer
+
+
 CASES = [
     Case("Equal", lambda names: balancing.Equal(), equal_like=True),
     Case("Static", lambda names: balancing.Static({names[0]: 0.3}), equal_like=True),
@@ -139,6 +147,7 @@ CASES = [
     Case("FAMO at the start", lambda names: balancing.FAMO(), equal_like=True),
     Case("GradNorm", _gradnorm, equal_like=True),
     Case("DTP", _dtp, equal_like=True),
+    Case("TaskwiseStopping", _taskwise, equal_like=True),
     Case("MGDA", lambda names: balancing.MGDA()),
     Case("PCGrad", lambda names: balancing.PCGrad(seed=3), draws_per_task=True),
     Case("GradVac", lambda names: balancing.GradVac(beta=0.3, seed=3), draws_per_task=True),
@@ -159,6 +168,8 @@ CASES = [
     Case("NTKMTL", lambda names: balancing.NTKMTL()),
     Case("CRMOGM", lambda names: balancing.CRMOGM()),
     Case("CRMOGM around one with a memory", lambda names: balancing.CRMOGM(_gradvac(), 0.5), draws_per_task=True),
+    Case("GradientSimilarity", lambda names: balancing.GradientSimilarity(auxiliary=names[1:])),
+    Case("GradientSimilarity by sign", lambda names: balancing.GradientSimilarity(False, "each", names[2:])),
     Case("DBMTL", lambda names: balancing.DBMTL(), whole_tasks=False, at_features=False),
     Case("DBMTL, a constant rate", lambda names: balancing.DBMTL(0.5, 0.0), whole_tasks=False, at_features=False),
     Case("MoCo", lambda names: balancing.MoCo(), whole_tasks=False, at_features=False),

@@ -129,6 +129,14 @@ GOLDEN = [
         "accuracies 1/2 and 1: -(1 - k) log k",
         before=lambda balancer: balancer.measure({"a": 0.5, "b": 1.0}),
     ),
+    Golden(
+        balancing.TaskwiseStopping,
+        [1.0, 1.0, 1.0],
+        [1.0, 2.0, 0.0],
+        "b and c are auxiliary, lambda of b is 2; errors of c, 1 and 1 in training, 3 in validation: 1 (3 - 1) > 1",
+        {"strip": 1, "threshold": 1.0, "importances": {"b": 2.0}, "auxiliary": ["b", "c"]},
+        lambda balancer: [balancer.judged({"b": 1.0, "c": 1.0}, {"b": 3.0, "c": 3.0}) for _ in range(2)],
+    ),
     Golden(balancing.MGDA, APART, [0.8, 0.2], "orthogonal: w ~ 1 / |g|^2"),
     Golden(balancing.MGDA, CONFLICT, [5 / 7, 2 / 7], "w_1 = (g_2 - g_1) . g_2 / |g_1 - g_2|^2 = 5 / 7"),
     Golden(balancing.PCGrad, CONFLICT, [2.0, 1.25], "1 + 1 of g_1 for g_2 (1 / |g_1|^2), 1 + 1/4 of g_2 for g_1"),
@@ -174,6 +182,13 @@ GOLDEN = [
         "cross (1, 3) / 2^2: downhill (1, 3) 0.65 / 4, w = 0.5 +- 0.2 0.325; then (w + 0.3 / 2) / 1.3",
         {"lam": 0.3, "rate": 0.4, "momentum": 0.0, "steps": 1},
         step={"cross": [[1.0, 0.0], [0.0, 3.0]]},
+    ),
+    Golden(
+        balancing.GradientSimilarity,
+        [[4.0, 1.0, -1.0], [1.0, 1.0, 0.0], [-1.0, 0.0, 1.0]],
+        [1.0, 0.5, 0.0],
+        "cosines of b and c with the main task a: 1 / (2 1), and below 0",
+        {"auxiliary": ["b", "c"]},
     ),
     Golden(balancing.CRMOGM, APART, [0.8, 0.2], "the first step is that of MGDA"),
     Golden(

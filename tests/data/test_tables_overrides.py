@@ -41,12 +41,12 @@ def test_nothing_need_be_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("columns: {}\ncolums: {age: number}\n", "line 2: unknown entry 'colums': did you mean 'columns'"),
-        ("columns:\n  age: numbr\n", "line 2: column 'age' cannot be a 'numbr': did you mean 'number'"),
-        ("columns:\n  age: number\n  age: drop\n", "line 3: 'age' is there twice"),
-        ("columns: [age]\n", "line 1: columns must hold entries"),
-        ("group: [a, b]\n", "line 1: expected a word"),
-        ("- age\n", "line 1: the file must hold entries"),
+        ("columns: {}\ncolums: {age: number}\n", "line 2, column 1: unknown entry 'colums': did you mean 'columns'"),
+        ("columns:\n  age: numbr\n", "line 2, column 8: column 'age' cannot be a 'numbr': did you mean 'number'"),
+        ("columns:\n  age: number\n  age: drop\n", "line 3, column 3: 'age' is there twice"),
+        ("columns: [age]\n", "line 1, column 10: columns must hold entries"),
+        ("group: [a, b]\n", "line 1, column 8: expected a word"),
+        ("- age\n", "line 1, column 1: the file must hold entries"),
         ("columns: {age\n", "is not YAML"),
     ],
 )
@@ -57,7 +57,7 @@ def test_mistakes_are_told_with_their_line(tmp_path: Path, text: str, message: s
 
 def test_an_unknown_column_is_told_with_its_line(tmp_path: Path) -> None:
     overrides = Overrides.read(write(tmp_path, "columns:\n  aeg: number\n"))
-    with pytest.raises(PolytaskError, match="line 2: the table has no column 'aeg': did you mean 'age'"):
+    with pytest.raises(PolytaskError, match="line 2, column 3: the table has no column 'aeg': did you mean 'age'"):
         overrides.check(["age", "job"])
 
 
@@ -75,7 +75,7 @@ def test_targets_can_be_auxiliary_important_and_have_units(tmp_path: Path) -> No
     assert (second.auxiliary, second.importance, second.unit) == (False, 2.5, "")
     for wrong, told in {
         "targets: [z:binary]\nauxiliary: [yy]\n": "'yy' under 'auxiliary' is no target",
-        "targets: [z:binary]\nimportance: {z: much}\n": "line 2: expected a number for 'z', got 'much'",
+        "targets: [z:binary]\nimportance: {z: much}\n": "line 2, column 17: expected a number for 'z', got 'much'",
         "targets: [z:binary]\nimportance: {z: -1}\n": "importance of task 'z' must be a positive number",
     }.items():
         file.write_text(wrong)

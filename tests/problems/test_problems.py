@@ -45,9 +45,13 @@ MAKERS: dict[str, Callable[[Path], Problem]] = {
     "digits with sum": lambda folder: problems.digits(n_train=400, auxiliary=True),
     "breast_cancer": lambda folder: problems.breast_cancer(),
     "rooms": lambda folder: problems.rooms(n_train=40, size=16),
+    "faces": lambda folder: problems.faces(n_train=80, size=32),
     "table": lambda folder: problems.table(people_csv(folder), ["hours:regression", "rich:binary"]),
     "adult": lambda folder: problems.adult(real("adult/adult.npz")),
     "census_income": lambda folder: problems.census_income(real("census_income/census_income_test_half.npz")),
+    "mtfl": lambda folder: problems.mtfl(real("mtfl/train.npz"), n_train=200),
+    "many_sines": lambda folder: problems.many_sines(members=6, rows=20),
+    "many_sines, columns": lambda folder: problems.many_sines(members=6, rows=20, columns=True),
     "multi_mnist": lambda folder: problems.multi_mnist(real("mnist/mnist.npz"), n_train=400),
 }
 
@@ -84,7 +88,7 @@ def test_no_picture_or_row_is_in_two_splits(problem: Problem) -> None:
     seen: list[set[bytes]] = []
     for data in problem.splits.values():
         columns = data.inputs.values() if isinstance(data.inputs, dict) else [data.inputs]
-        flat = np.concatenate([column.flatten(1).numpy().astype(np.float32) for column in columns], 1)
+        flat = np.concatenate([column.reshape(len(column), -1).numpy().astype(np.float32) for column in columns], 1)
         seen.append({row.tobytes() for row in flat})
     train, validation, test = seen
     few = len(test) // 1000  # words seen once share a code, so that very few different rows look the same

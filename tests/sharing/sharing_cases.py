@@ -54,13 +54,24 @@ MIXES: dict[str, tuple[tasks.Task, ...]] = {
         tasks.MultiClass("sky.colour", 3),
         tasks.Depth("type"),
     ),
+    "many": (tasks.ManyRegression("scores", 3, "user"), tasks.ManyBinary("assays", 4), tasks.Binary("rain")),
 }
 TINY = {"num_channels": 1, "image_size": 32}
 BACKBONES: dict[str, Callable[[], sharing.Backbone]] = {
     "mlp": sharing.MLP(5, widths=(6, 8)),
     "table": sharing.MLP(sharing.TableInputs(2, (3, 4)), widths=(6, 8), dropout=0.1),
     "cnn": sharing.SmallCNN(1, widths=(4, 6, 8)),
+    "fusion": sharing.Fusion(
+        {
+            "numbers": sharing.TableInputs(2, (3,)),
+            "a.note": sharing.Words(6, width=4, windows=(2,), filters=3),
+            "photo": sharing.SmallCNN(3, widths=(2, 3)),
+            "place": sharing.Vector(3, width=2),
+        },
+        widths=(6, 8),
+    ),
     "segnet": sharing.SegNet(1, widths=(4, 6), convolutions=(1, 1)),
+    "tcdcn": sharing.TCDCN(1, size=32, features=6),
     "dilated": sharing.DilatedResNet(1, layers=(1, 1, 1), widths=(4, 4, 8)),
 }
 if importlib.util.find_spec("transformers"):
@@ -92,7 +103,16 @@ def inputs_for(name: str) -> Any:
         return torch.randn(4, 5, generator=generator)
     if name == "table":
         numbers = torch.randn(4, 2, generator=generator)
-        return {"numbers": numbers, "categories": torch.randint(0, 3, (4, 2), generator=generator)}
+        categories = torch.randint(0, 3, (4, 2), generator=generator)
+        return {"numbers": numbers, "categories": categories, "user": torch.tensor([2, 0, 1, 2])}
+    if name == "fusion":
+        return {
+            "numbers": torch.randn(4, 2, generator=generator),
+            "categories": torch.randint(0, 3, (4, 1), generator=generator),
+            "a.note": torch.randint(1, 6, (4, 5), generator=generator, dtype=torch.int32),
+            "photo": torch.randint(0, 256, (4, 3, 8, 8), generator=generator, dtype=torch.uint8),
+            "place": torch.randn(4, 3, generator=generator),
+        }
     return torch.randn(4, 1, 32, 32, generator=generator)
 
 
@@ -101,6 +121,10 @@ def targets_for(given: Sequence[tasks.Task]) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(2)
     targets = {}
     for task in given:
+        if isinstance(task, tasks.Many):
+            every = torch.rand(4, len(task.member_names), generator=generator).round()
+            targets[task.name] = tasks.of_members(every[:, 0], torch.tensor([2, 0, 1, 2])) if task.column else every
+            continue
         shape = (4, 32, 32) if task.dense else (4,)
         classes = torch.randint(0, max(task.outputs, 2), shape, generator=generator)
         counted = isinstance(task, tasks.Segmentation | tasks.MultiClass)
@@ -108,8 +132,10 @@ def targets_for(given: Sequence[tasks.Task]) -> dict[str, Tensor]:
     return targets
 
 
+NO_INPUTS = {"many": "its heads are not shown the inputs, which say whose a row is"}
 NO_PYRAMID = {
     "vector": "tasks with maps exchange features",
+    "many": "tasks with maps exchange features",
     "segnet": "it decodes already",
     "dinov2": "its stages have one size",
 }
@@ -129,12 +155,16 @@ MODELS: dict[str, Any] = {
     "ASTMT": Case(functools.partial(sharing.ASTMT, discriminator=None)),
     "ASTMT, discriminator": Case(sharing.ASTMT),
     "adapters, LoRA": Case(functools.partial(sharing.Adapters, by=sharing.LoRA(rank=2))),
+    "pooled": Case(sharing.Pooled),
+    "separate": Case(sharing.Separate),
     "adapters, bottleneck": Case(functools.partial(sharing.Adapters, by=sharing.Bottleneck(width=2))),
     "PAD-Net, concatenation": Case(
-        functools.partial(sharing.PADNet, distillation=sharing.ConcatenationDistillation()), needs=2
+        functools.partial(sharing.PADNet, distillation=sharing.ConcatenationDistillation()), needs=2, without=NO_INPUTS
     ),
-    "PAD-Net, messages": Case(functools.partial(sharing.PADNet, distillation=sharing.MessagePassing()), needs=2),
-    "PAD-Net, gated": Case(sharing.PADNet, needs=2),
+    "PAD-Net, messages": Case(
+        functools.partial(sharing.PADNet, distillation=sharing.MessagePassing()), needs=2, without=NO_INPUTS
+    ),
+    "PAD-Net, gated": Case(sharing.PADNet, needs=2, without=NO_INPUTS),
     "MTI-Net": Case(
         functools.partial(sharing.MTINet, channels=4),
         needs=2,
@@ -143,9 +173,9 @@ MODELS: dict[str, Any] = {
     "MTI-Net beside vectors": Case(
         functools.partial(sharing.MTINet, channels=4), needs=3, without=NO_PYRAMID | {"dense": "tested above"}
     ),
-    "cascade": Case(sharing.Cascade, needs=2),
-    "cascade, detached": Case(functools.partial(sharing.Cascade, differentiable=False), needs=2),
-    "cascade of features": Case(functools.partial(sharing.Cascade, features=True), needs=2),
+    "cascade": Case(sharing.Cascade, needs=2, without=NO_INPUTS),
+    "cascade, detached": Case(functools.partial(sharing.Cascade, differentiable=False), needs=2, without=NO_INPUTS),
+    "cascade of features": Case(functools.partial(sharing.Cascade, features=True), needs=2, without=NO_INPUTS),
     "soft sharing": Case(sharing.SoftSharing, needs=2),
     "soft sharing of activations": Case(functools.partial(sharing.SoftSharing, activations=True), needs=2),
     "cross-stitch": Case(sharing.CrossStitch, needs=2),

@@ -68,14 +68,18 @@ OURS: dict[str, Any] = {
     "mlp": sharing.MLP(5, widths=[6, 7, 8], dropout=0.1),  # type: ignore[arg-type]
     "table": sharing.MLP(sharing.TableInputs(2, (3, 4)), widths=(6, 7)),
     "cnn": sharing.SmallCNN(3, widths=(3, 4)),
+    "fusion": sharing.Fusion({"note": sharing.Words(5, width=4), "photo": sharing.SmallCNN(3, (3, 4))}, widths=(5, 6)),
+    "tcdcn": sharing.TCDCN(3, size=32, features=9),
     "segnet": sharing.SegNet(3, widths=(3, 4, 5), convolutions=(1, 2, 1)),
     "dilated resnet": sharing.DilatedResNet(3, layers=(2, 1, 1, 1), widths=(4, 4, 8, 8)),
     "bottlenecks": sharing.DilatedResNet(3, layers=(1, 1, 2), widths=(4, 8, 8), bottleneck=True),
     "named modules": sharing.OutputsOf(make_network, ("body.2", "body.5", "top.1"), shape=(3, 16, 16)),
 }
 ROWS: dict[str, Any] = {
+    "tcdcn": torch.randn(4, 3, 32, 32),
     "mlp": torch.randn(4, 5),
     "table": {"numbers": torch.randn(4, 2), "categories": torch.tensor([[0, 3]] * 4)},
+    "fusion": {"note": torch.tensor([[1, 2, 3, 4, 0]] * 4), "photo": torch.randint(0, 256, (4, 3, 9, 8)).byte()},
 }
 
 
@@ -135,7 +139,7 @@ def test_training_statistics_of_a_split_transformer_are_kept_once() -> None:
 
 
 RECIPES = [
-    *(recipe for recipe in OURS.values() if not isinstance(recipe, sharing.OutputsOf)),  # which holds a function
+    *(each for each in OURS.values() if not isinstance(each, sharing.OutputsOf | sharing.Fusion)),  # they hold others
     sharing.DilatedResNet(layers=50),
     sharing.Transformers("resnet", depths=[1, 1]),
     sharing.Transformers("resnet", pretrained="microsoft/resnet-50"),

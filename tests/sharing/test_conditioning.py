@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from polytask import sharing, tasks
 from polytask.errors import PolytaskError
+from polytask.tasks import MultiClass, Regression
 
 VECTORS = [tasks.Regression("one"), tasks.Binary("two"), tasks.MultiClass("three", 3)]
 NAMES = [task.name for task in VECTORS]
@@ -253,3 +254,67 @@ def test_a_gated_network_keeps_what_its_own_tasks_read() -> None:
     model = sharing.Conditioned(swin, [tasks.Depth("depth"), VECTORS[0]], by=sharing.Gating())
     loss_of(model(torch.randn(2, 1, 32, 32))).backward()
     assert not [name for name, each in model.named_parameters() if each.requires_grad and each.grad is None]
+
+
+# --- tasks that were never seen ---------------------------------------------------------------------------------------
+
+
+def told(name: str, *descriptor: float) -> Regression:
+    return Regression(name, descriptor=descriptor)
+
+
+def test_a_task_that_was_never_seen_is_told_by_its_descriptor() -> None:
+    """head(x (1 + c z) + d z) by hand, with a descriptor that no task of the training had."""
+    model: Any = sharing.Conditioned(sharing.MLP(5, widths=(2,)), [told("a", 1.0), told("b", -1.0)], one_head=True)
+    with torch.no_grad():
+        model.trunk.layers["0"].embedding.weight.copy_(torch.tensor([[2.0], [0.0], [0.5], [-1.0]]))
+    unseen = model.for_tasks([told("between", 0.5)])
+    x = torch.randn(4, 5)
+    (feature,) = model.trunk.backbone(x)
+    expected = model.head(feature * torch.tensor([2.0, 1.0]) + torch.tensor([0.25, -0.5]))
+    torch.testing.assert_close(unseen(x)["between"], expected)
+    assert list(model(x)) == ["a", "b"]  # as it was
+    assert {id(p) for p in model.parameters()} == {id(p) for p in unseen.parameters()}
+    gated = sharing.Conditioned(MLP, [told("a", 1.0, 0.0), told("b", 0.0, 1.0)], by=sharing.Gating(), one_head=True)
+    mixed: Any = gated.for_tasks([told("both", 0.5, 0.5)])
+    first, second = (network(x)[-1] for network in gated.trunk.networks)  # type: ignore[union-attr]
+    torch.testing.assert_close(mixed(x)["both"], gated.head(0.5 * first + 0.5 * second))  # type: ignore[misc]
+
+
+def test_tasks_that_were_never_seen_are_learned_from_others() -> None:
+    """y = a x1 + b x2 with descriptor (a, b): from four tasks to a fifth; without descriptors it can't be told."""
+    corners = [(1.0, 0.5), (-1.0, 0.5), (0.5, -1.0), (-0.5, -1.0)]
+    tasks = [told(f"task {k}", *corner) for k, corner in enumerate(corners)]
+    model = sharing.Conditioned(sharing.MLP(2, widths=(32,)), tasks, one_head=True)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(400):
+        x = torch.randn(64, 2)
+        errors = [
+            (each[:, 0] - x @ torch.tensor(corners[k])).square().mean() for k, each in enumerate(model(x).values())
+        ]
+        optimizer.zero_grad()
+        torch.stack(errors).sum().backward()
+        optimizer.step()
+    x, unseen = torch.randn(256, 2), (0.5, 0.25)
+    y = x @ torch.tensor(unseen)
+    error = (model.for_tasks([told("new", *unseen)])(x)["new"][:, 0] - y).square().mean()
+    assert error < 0.1 * y.var()
+
+
+def test_a_network_that_can_be_told_nothing_new_says_why() -> None:
+    x, new = [told("a", 1.0), told("b", 0.0)], [told("c", 0.5)]
+    with pytest.raises(PolytaskError, match="one_head=True"):
+        sharing.Conditioned(MLP, x).for_tasks(new)
+    with pytest.raises(PolytaskError, match="one-hot or learned"):
+        sharing.Conditioned(MLP, [Regression("a"), Regression("b")], one_head=True).for_tasks(new)
+    model = sharing.Conditioned(MLP, x, one_head=True)
+    for wrong, message in (
+        ([Regression("c")], "no descriptor is given for c"),
+        ([told("c", 1.0, 2.0)], "descriptors of 1 numbers"),
+        ([MultiClass("c", 3, descriptor=(1.0,))], "one head is for tasks of one kind"),
+        ([told("c", 1.0), told("c", 0.0)], "own name"),
+    ):
+        with pytest.raises(PolytaskError, match=message):
+            model.for_tasks(wrong)
+    with pytest.raises(PolytaskError, match="not for b"):
+        sharing.Conditioned(MLP, [told("a", 1.0), Regression("b")])

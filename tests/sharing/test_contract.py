@@ -20,7 +20,11 @@ CASES = {name: case if isinstance(case, Case) else Case(case) for name, case in 
 COUNTED = [(backbone, mix, count) for backbone, mix in (("mlp", "vector"), ("cnn", "mixed")) for count in range(1, 6)]
 MET = [
     ("table", "vector", 2),
+    ("fusion", "vector", 2),
+    ("table", "many", 3),
     ("cnn", "dense", 3),
+    ("tcdcn", "vector", 2),
+    ("tcdcn", "mixed", 3),
     ("segnet", "dense", 2),
     ("segnet", "mixed", 3),
     ("dilated", "mixed", 3),
@@ -34,6 +38,7 @@ MET = [
 ]
 WIDE = [
     ("table", "vector", 2),
+    ("table", "many", 3),
     ("cnn", "mixed", 4),
     ("segnet", "dense", 2),
     ("swin", "mixed", 3),
@@ -81,8 +86,8 @@ def built(request: pytest.FixtureRequest) -> Built:
 
 everywhere = pytest.mark.parametrize("built", combinations(COUNTED + MET), indirect=True)
 widely = pytest.mark.parametrize("built", combinations(WIDE), indirect=True)
-on_images = pytest.mark.parametrize("built", combinations(WIDE[1:]), indirect=True)
-once = pytest.mark.parametrize("built", combinations(WIDE[1:2]), indirect=True)
+on_images = pytest.mark.parametrize("built", combinations(WIDE[2:]), indirect=True)
+once = pytest.mark.parametrize("built", combinations(WIDE[2:3]), indirect=True)
 
 
 def reached(prediction: Tensor, model: nn.Module) -> set[str]:
@@ -348,7 +353,7 @@ def backbone(request: pytest.FixtureRequest) -> str:
 @functools.cache
 def hard(backbone: str, shared_stages: int | None) -> sharing.HardSharing:
     torch.manual_seed(0)
-    mix = "vector" if backbone in ("mlp", "table") else "mixed"
+    mix = "vector" if backbone in ("mlp", "table", "fusion") else "mixed"
     return sharing.HardSharing(BACKBONES[backbone], MIXES[mix][:3], shared_stages=shared_stages)
 
 

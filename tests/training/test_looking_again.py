@@ -12,7 +12,7 @@ from training_cases import data, flat, model, tasks, train
 from polytask import balancing, problems, study
 from polytask.balancing import DTP, FAMO, Equal, look_again
 from polytask.cli import forecast
-from polytask.data import Batches
+from polytask.data import Batches, TensorData
 from polytask.errors import PolytaskError
 from polytask.sharing import HardSharing, SequentialBackbone
 from polytask.tasks import Task, losses
@@ -288,8 +288,9 @@ def test_balancers_that_do_not_ask_pay_nothing(monkeypatch) -> None:
 
 def test_dtp_turns_down_what_is_solved() -> None:
     """Under fit, a task that is easy ends with a smaller weight than one whose labels are noise."""
-    learns = data(256, missing=0.1)
-    learns.targets["kind"] = torch.randint(3, (256,), generator=torch.Generator().manual_seed(0))
+    clear = data(256, missing=0.1)
+    noise = torch.randint(3, (256,), generator=torch.Generator().manual_seed(0))
+    learns = TensorData(clear.inputs, clear.targets | {"kind": noise})
     _, fitted = train(
         DTP(alpha=0.2), net=model(dropout=0.0, widths=(32, 32)), train=learns, validation=learns,
         budget={"epochs": 12, "batch_size": 32, "learning_rate": 0.02},

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polytask import balancing
 from polytask.balancing import Balancer
-from polytask.data import TensorData
+from polytask.data import AllTasks, ByError, RoundRobin, TensorData, Uniform, mixture
 from polytask.sharing import MLP, HardSharing
 from polytask.tasks import Binary, MultiClass, Regression, Task
 from polytask.training import Budget, Fitted, fit
@@ -38,6 +38,13 @@ def data(rows: int = 48, seed: int = 0, missing: float = 0.2) -> TensorData:
             "yes": yes.masked_fill(gone[2], -100),
         },
     )
+
+
+def parts(rows: int = 48, seed: int = 0) -> TensorData:
+    """A data set per task, of different sizes."""
+    whole = data(rows, seed)
+    sizes = {"number": rows // 2, "kind": rows // 3, "yes": rows // 6}
+    return mixture({name: whole.only(name).select(torch.arange(size // 2)) for name, size in sizes.items()})
 
 
 def tasks(train: TensorData) -> list[Task]:
@@ -105,6 +112,17 @@ BY_WORLD = {
     "MGDA at features": (balancing.MGDA, {"at_features": True}),
     "MGDA by the last layers": (balancing.MGDA, {"estimate": balancing.LastLayers(0.5)}),
     "MGDA batched": (balancing.MGDA, {"way": "batched"}),
+    "tasks drawn": (balancing.Equal, {"sampler": Uniform()}),
+    "all tasks drawn, PCGrad": (balancing.PCGrad, {"sampler": AllTasks()}),
+    "batches of one task, MGDA": (balancing.MGDA, {"sampler": RoundRobin()}),
+    "batches of one task, MoDo in pieces": (
+        lambda: balancing.MoDo(rate=0.03),
+        {"sampler": RoundRobin(), "budget": {"accumulate": 3}},
+    ),
+    "data sets by error": (
+        balancing.CAGrad,
+        {"sampler": ByError(per="batch"), "train": parts(), "validation": parts(30, 1), "budget": {"batch_size": 8}},
+    ),
 }
 """What is trained on one process and on two, and must come out the same: how to make the balancer, and options."""
 
@@ -119,6 +137,7 @@ __all__ = [
     "data",
     "flat",
     "model",
+    "parts",
     "tasks",
     "train",
 ]

@@ -79,6 +79,18 @@ class Balancer(ABC):
     def end_epoch(self) -> None:
         """An epoch of the training data is over; a loop of your own calls this for balancers that ask for it."""
 
+    def judged(self, train: Mapping[str, float], validation: Mapping[str, float]) -> None:
+        """The mean loss of every task in the epoch that is over, on the training and on the validation data.
+
+        `training.fit` calls it after every epoch, once the validation data were looked at; tasks that an epoch did not
+        see are left out.
+        """
+
+    @property
+    def lacks(self) -> str:
+        """What it lacks to do anything with the tasks that it is bound to, in words; empty: nothing."""
+        return ""
+
     @abstractmethod
     def passes(self, tasks: int) -> int:
         """Backward passes in a step with that many tasks."""

@@ -69,8 +69,8 @@ def _run(words: list[str]) -> int:
 def summaries() -> dict[str, str]:
     """The first sentence about every command, by name: read from the source, so that nothing is imported.
 
-    >>> sorted(summaries())
-    ['compare', 'describe', 'evaluate', 'export', 'list', 'predict', 'report', 'search', 'train']
+    >>> {"auxiliaries", "compare", "train"} <= set(summaries())
+    True
     """
     tree = ast.parse((Path(__file__).parent / "commands.py").read_text(encoding="utf-8"))
     functions = [each for each in tree.body if isinstance(each, ast.FunctionDef)]
@@ -82,7 +82,8 @@ def summaries() -> dict[str, str]:
 
 
 def _overview(commands: dict[str, str]) -> str:
-    lines = [f"  {name:<10}{told}" for name, told in commands.items()]
+    width = max(map(len, commands)) + 1
+    lines = [f"  {name:<{width}}{told}" for name, told in commands.items()]
     return "\n".join(
         [
             "usage: polytask COMMAND [options]",

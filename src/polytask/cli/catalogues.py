@@ -9,19 +9,22 @@ import torch
 from jsonargparse.typing import register_type
 from torch.optim import Optimizer
 
-from polytask import problems, sharing, tasks, training
+from polytask import data, problems, sharing, tasks, training
 from polytask._plain import plain, words
 from polytask.balancing import METHODS, WRAPPERS, Balancer, GramianBalancer, JacobianBalancer, LastLayers
 from polytask.cli.errors import Refused
 from polytask.cli.names import Call, Catalogue, listed, needed, sayable
+from polytask.data.tables import is_table
+from polytask.errors import PolytaskError
 from polytask.problems import Problem
-from polytask.sharing import Backbone
+from polytask.sharing import Backbone, Imported
+from polytask.sharing.backbones.naming import recipe_named
 from polytask.study import TPE, Arm, Dirichlet, Grid, Sampler
 from polytask.study.arms import Sharing
-from polytask.training import Schedule
+from polytask.training import L2SP, FineTuning, Schedule
 from polytask.training.folder import read_json
 
-TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".gz", ".zst")
+DESCRIPTIONS = (".yaml", ".yml")
 
 
 def makes_trunks(each: Any) -> bool:
@@ -47,7 +50,10 @@ ARCHITECTURES = Catalogue(
     "architecture", listed(sharing, sharing.MultiTaskModel), filled=("backbone", "tasks"), parts=PARTS
 )
 ESTIMATES = Catalogue("estimate", (LastLayers,))
+PENALTIES: Mapping[type, Catalogue] = {L2SP: Catalogue("penalty", (L2SP,))}
+FINE_TUNINGS = Catalogue("recipe", (FineTuning,), parts=PENALTIES)
 SAMPLERS = Catalogue("sampler", (Dirichlet, Grid, TPE))
+ROW_SAMPLERS = Catalogue("sampler", listed(data, data.Sampler))
 SCHEDULES = Catalogue("schedule", listed(training, Schedule))
 OPTIMIZERS = Catalogue("optimizer", listed(torch.optim, Optimizer))
 PROBLEMS = Catalogue(
@@ -77,7 +83,14 @@ class Trunk:
         self.make = make  # None: the problem's own
 
     def __str__(self) -> str:
-        return "the problem's own" if self.make is None else plain_words(self.make)
+        if self.make is None:
+            return "the problem's own"
+        return str(self.make) if isinstance(self.make, Imported) else plain_words(self.make)
+
+    def on(self, posed: Problem) -> Any:
+        """The recipe for a problem; one that leaves things open (`Fusion`) takes them from the problem's own trunk."""
+        completed = getattr(self.make, "completed", None)
+        return completed(posed.backbone) if completed else self.make
 
 
 class Part:
@@ -88,6 +101,26 @@ class Part:
 
     def __str__(self) -> str:
         return "none, exact" if self.estimate is None else plain_words(self.estimate)
+
+
+class Recipe:
+    """How a network is trained on from trained weights, as it is named on the command line."""
+
+    def __init__(self, recipe: FineTuning | None) -> None:
+        self.recipe = recipe  # None: as usual
+
+    def __str__(self) -> str:
+        return "FineTuning, everything is loaded and learns" if self.recipe is None else words(self.recipe)
+
+
+class Drawing:
+    """How training samples are drawn, as it is named on the command line."""
+
+    def __init__(self, sampler: data.Sampler | None) -> None:
+        self.sampler = sampler  # None: all are shuffled together
+
+    def __str__(self) -> str:
+        return "all shuffled" if self.sampler is None else words(self.sampler)
 
 
 class ProblemName:
@@ -132,6 +165,11 @@ class ProblemName:
         """A table of the user's own."""
         return PROBLEMS.find(self.call.name) is problems.table
 
+    @property
+    def is_described(self) -> bool:
+        """A YAML file that names a table."""
+        return Path(self.call.args.get("path", "")).suffix.lower() in DESCRIPTIONS
+
 
 def _option(name: str) -> str:
     return {"targets": "target"}.get(name, name.replace("_", "-"))
@@ -155,11 +193,23 @@ def problem_named(value: Any) -> ProblemName:
         if path.is_dir() and (path / "job.json").is_file():
             spec = read_json(path / "job.json")["spec"]
             return ProblemName(Call(spec["name"], spec["args"]), run=path)
-        if path.suffix.lower() in TABLE_ENDINGS or (path.is_file() and len(path.parts) > 1):
+        named = value in [each.__name__ for each in PROBLEMS.members]
+        file = path.suffix.lower() in DESCRIPTIONS or (path.is_file() and len(path.parts) > 1)
+        if file or (is_table(path) and not named):
             return ProblemName(Call("table", {"path": path}))
     call = Call.parse(value)
     PROBLEMS.find(call.name)
     return ProblemName(call)
+
+
+def trunk_named(value: Any) -> Any:
+    """A backbone of the catalogue, or by a dotted name one of the user's own."""
+    if isinstance(value, str) and "." in value.partition("(")[0]:
+        try:
+            return recipe_named(value, {})
+        except PolytaskError as error:
+            raise Refused(str(error)) from error
+    return BACKBONES.make(value)
 
 
 def balancer_of(kind: type) -> Callable[[Any], Balancer]:
@@ -199,12 +249,14 @@ def register() -> None:
     """Teach the parser what can be named."""
     kinds: list[tuple[type, Any, Any]] = [
         *((kind, balancer_of(kind), balancer_words) for kind in KINDS),
-        *((kind, _made_before, words) for kind in PARTS),
+        *((kind, _made_before, words) for kind in (*PARTS, *PENALTIES)),
         (Schedule, SCHEDULES.make, plain_words),
         (Sampler, SAMPLERS.make, plain_words),
+        (Drawing, lambda value: Drawing(ROW_SAMPLERS.make(value)), str),
         (Part, lambda value: Part(ESTIMATES.make(value)), str),
+        (Recipe, lambda value: Recipe(FINE_TUNINGS.make(value)), str),
         (Architecture, lambda value: Architecture(ARCHITECTURES.later(value)), str),
-        (Trunk, lambda value: Trunk(BACKBONES.make(value)), str),
+        (Trunk, lambda value: Trunk(trunk_named(value)), str),
         (ProblemName, problem_named, str),
     ]
     for kind, read, write in kinds:

@@ -10,6 +10,7 @@ import torch
 from polytask.balancing import Balancer, Forecast
 from polytask.problems import Problem
 from polytask.study import Arm
+from polytask.study.alone import way_alone
 from polytask.training import Budget, evaluate, make_optimizer
 from polytask.training.memory import kept_bytes, step_bytes
 from polytask.training.watching import Pass
@@ -44,7 +45,8 @@ class Cost:
 
 def forecast(problem: Problem, arms: Sequence[Arm], budget: Budget) -> list[Cost]:
     """Costs of the single-task networks, then of the arms."""
-    alone = [(task.name, problem.only(task.name), Arm()) for task in problem.tasks]
+    apart = [problem.only(task.name) for task in problem.tasks]
+    alone = [(posed.tasks[0].name, posed, way_alone(posed)) for posed in apart]
     together = [(arm.balancer_name, problem, arm) for arm in arms]
     state = torch.get_rng_state()
     try:
@@ -66,7 +68,7 @@ def _cost(name: str, problem: Problem, arm: Arm, budget: Budget, alone: bool = F
             each.to(device)
     optimizer = make_optimizer(budget, model, balancer)
     steps = arm.steps(model, problem, balancer, budget, device)
-    batches = problem.loader("train", budget.batch_size, shuffle=True)
+    batches = arm.batches(problem, budget)
     told, kept = Forecast(0, "", 0.0), 0
     seconds: list[float] = []
 

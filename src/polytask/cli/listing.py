@@ -16,6 +16,9 @@ from polytask.tasks import (
     Depth,
     Edges,
     Landmarks,
+    ManyBinary,
+    ManyMultiClass,
+    ManyRegression,
     MultiClass,
     MultiLabel,
     Normals,
@@ -31,6 +34,9 @@ EXAMPLES: tuple[Task, ...] = (
     MultiClass("t"),
     MultiLabel("t", ("a", "b")),
     Regression("t"),
+    ManyBinary("t", ("a", "b")),
+    ManyMultiClass("t", ("a", "b"), classes=3),
+    ManyRegression("t", ("a", "b")),
     Landmarks("t"),
     Segmentation("t"),
     Depth("t"),
@@ -55,6 +61,7 @@ def catalogue() -> None:
         if members:
             _entries(f"Balancing methods (--balancers) whose kind {told}", catalogues.BALANCERS, members)
     _entries("Wrappers of a balancing method (--balancers 'Every(10, NashMTL())')", catalogues.BALANCERS, WRAPPERS)
+    _entries("Samplers (--samplers)", catalogues.ROW_SAMPLERS)
     say("Kinds of task, and their metrics", "bold")
     for task in EXAMPLES:
         ways = directions([task])[task.name]

@@ -1,6 +1,6 @@
 """A run folder as tasks, network and weights again. Nothing is made but classes of polytask's own catalogues."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,19 +20,23 @@ from polytask.cli.catalogues import (
     OPTIMIZERS,
     PROBLEMS,
     RECIPES,
+    ROW_SAMPLERS,
     SCHEDULES,
     TASK_KINDS,
 )
 from polytask.cli.errors import Refused
 from polytask.cli.names import Call
+from polytask.cli.tables import PredictedTable, pictures_in, readable
 from polytask.data.form import Form
 from polytask.data.tables import TablePreprocessing
+from polytask.data.tables.images import folder_of
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
-from polytask.sharing import MultiTaskModel, TableInputs
+from polytask.sharing import Imported, MultiTaskModel, PartInput
+from polytask.sharing.backbones.fusion import PARTS
 from polytask.study import Arm
 from polytask.tasks import Task
-from polytask.training import Budget, evaluate, load_state, load_tree
+from polytask.training import L2SP, Budget, FineTuning, evaluate, load_state, load_tree
 from polytask.training.folder import read_json
 
 ROWS_AT_ONCE = 8192
@@ -60,8 +64,12 @@ class SavedRun:
     model: MultiTaskModel
 
     @classmethod
-    def open(cls, folder: Path) -> "SavedRun":
+    def open(cls, folder: Path, trust: Sequence[str] = ()) -> "SavedRun":
         """Read the folder.
+
+        Args:
+            folder: of the run.
+            trust: modules of one's own that may be imported, where the network is made with them.
 
         Raises:
             PolytaskError: it is not the folder of a run, or a file in it was cut short or is of another run.
@@ -73,7 +81,8 @@ class SavedRun:
         job = read_json(folder / "job.json")
         try:
             tasks = tuple(_task(each) for each in job["tasks"])
-            backbone = rebuild(job["backbone"], [*BACKBONES.members, TableInputs])
+            _refuse_unknown_code(folder, job["backbone"], trust)
+            backbone = rebuild(job["backbone"], [*BACKBONES.members, *PARTS, PartInput, Imported])
             told = job["arm"]
             sharing = partial(ARCHITECTURES.find(told["sharing"]["class"]), **rebuilt(told["sharing"]["args"], RECIPES))
             balancer = rebuild(told["balancer"], BALANCERS.members)
@@ -86,6 +95,8 @@ class SavedRun:
                 told.get("way", Arm.way),
                 estimate,
                 bool(told.get("from_single_task", Arm.from_single_task)),
+                fine_tuning=rebuild(told["fine_tuning"], (FineTuning, L2SP)) if told.get("fine_tuning") else None,
+                sampler=rebuild(told["sampler"], ROW_SAMPLERS.members) if told.get("sampler") else None,
             )
             budget = _budget(job["budget"])
         except NOT_WHOLE as error:
@@ -146,12 +157,24 @@ class SavedRun:
             raise PolytaskError(f"there is no split '{split}'; {did_you_mean(split, problem.splits)}")
         return evaluate(self.model, self.tasks, problem.splits[split])
 
-    def predicted(self, path: Path) -> pl.DataFrame:
-        """A table with the predictions added as columns "predicted ...".
+    def predicted(self, path: Path) -> "PredictedTable":
+        """A table with the predictions added as columns "predicted ..."; a folder of pictures stands for their names.
 
         Raises:
             PolytaskError: the run is not of a table, or the table does not fit.
         """
+        preprocessing = self._preprocessing()
+        table = pictures_in(path, preprocessing) if path.is_dir() else None
+        table = preprocessing.read_frame(path) if table is None else table
+        inputs, notes, unreadable = readable(preprocessing.placed(folder_of(path)), table)
+        found = self._network_outputs(inputs)
+        columns = {name: values for task in self.tasks for name, values in task.columns(found[task.name]).items()}
+        added = pl.DataFrame([pl.Series(f"predicted {name}", values) for name, values in columns.items()])
+        blank = pl.Series(range(table.height)).is_in(sorted(unreadable))
+        added = added.with_columns(pl.when(~blank).then(pl.all()))
+        return PredictedTable(table.with_columns(added), tuple(notes), tuple(unreadable.values()))
+
+    def _preprocessing(self) -> TablePreprocessing:
         learned = self.folder / "preprocessing.json"
         if not learned.is_file():
             raise PolytaskError(
@@ -159,13 +182,14 @@ class SavedRun:
                 "images where the network reads images, score it by `polytask evaluate`, or call it from Python"
             )
         try:
-            preprocessing = TablePreprocessing.from_json(read_json(learned))
+            return TablePreprocessing.from_json(read_json(learned))
         except NOT_WHOLE as error:
             raise PolytaskError(f"{learned} is not whole ({type(error).__name__}: {error}); train again") from error
-        table = preprocessing.read_frame(path)
-        found = self._network_outputs(preprocessing.transform(table))
-        columns = {name: values for task in self.tasks for name, values in task.columns(found[task.name]).items()}
-        return table.with_columns(pl.Series(f"predicted {name}", values) for name, values in columns.items())
+
+    @property
+    def of_table(self) -> bool:
+        """Whether it was trained on a table."""
+        return (self.folder / "preprocessing.json").is_file()
 
     @torch.no_grad()
     def _network_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -175,6 +199,27 @@ class SavedRun:
             for first in range(0, rows, ROWS_AT_ONCE)
         ]
         return {task.name: torch.cat([piece[task.name] for piece in pieces]) for task in self.tasks}
+
+
+def _refuse_unknown_code(folder: Path, told: Any, trust: Sequence[str]) -> None:
+    """An error where a network is made with modules that are not trusted: opening a run runs no code of others."""
+    for name in _imported_names(told):
+        package = name.partition(".")[0]
+        if package not in trust:
+            raise PolytaskError(
+                f"the network of {folder} is made with {name}, which is not part of polytask; if you know what it "
+                f"does, allow it: --trust {package}"
+            )
+
+
+def _imported_names(told: Any) -> list[str]:
+    """The dotted names among what was written down."""
+    if isinstance(told, Mapping):
+        own = [str(told["args"]["name"])] if told.get("class") == Imported.__name__ else []
+        return own + [name for each in told.values() for name in _imported_names(each)]
+    if isinstance(told, list):
+        return [name for each in told for name in _imported_names(each)]
+    return []
 
 
 def _task(told: Mapping[str, Any]) -> Task:

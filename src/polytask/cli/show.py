@@ -4,17 +4,19 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
 from torch import nn
 
+from polytask.cli import labels
 from polytask.cli.forecast import Cost
+from polytask.cli.named import named_table
 from polytask.cli.pictures import Predicted
+from polytask.cli.tables import PredictedTable
 from polytask.cli.text import NOTHING, amount, counted, duration, grid, number, say, show, spread, wrapped
+from polytask.data.leakage import WARNING
 from polytask.data.tables import TableSchema
 from polytask.problems import Problem
 from polytask.sharing import describe
-from polytask.study import Search, Summary, TaskInfo
+from polytask.study import AuxiliarySummary, Search, Summary, TaskInfo, Unseen
 from polytask.tasks import Task
 from polytask.training import Budget, directions
 
@@ -22,36 +24,39 @@ from polytask.training import Budget, directions
 def columns(schema: TableSchema) -> None:
     """What every column of a table was taken for."""
     say(f"{schema.rows:,} rows, {len(schema.columns)} columns, taken for", "bold")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in ("column", "taken for", "values", "missing", "because"):
-        table.add_column(name, justify="right" if name in {"values", "missing"} else "left", overflow="fold")
+    rows = []
     for each in schema.columns:
         kind = str(each.kind) if each.kind.encoder else each.use or "left out"
         missing = f"{100 * each.missing:.1f} %" if each.missing else ""
-        because = each.reason or ", ".join(each.examples)
-        table.add_row(each.name, kind, f"{each.distinct:,}", missing, because)
-    show(table)
+        rows.append((each.name, kind, f"{each.distinct:,}", missing, each.reason or ", ".join(each.examples)))
+    named_table(("column", "taken for", "values", "missing", "because"), rows, ["taken for"], ["because"])
 
 
 def problem(posed: Problem) -> None:
     """What a problem is, and how many labels there are."""
     say(f"{posed.name}: {posed.summary}", "bold")
     say(f"Source: {posed.source}. Licence: {posed.licence}.")
-    for note in posed.notes:
-        say(f"Note: {note}")
+    for note in posed.all_notes:
+        warning = note.startswith(WARNING)
+        say(note if warning else f"Note: {note}", "yellow" if warning else None)
     say()
-    labels(posed)
+    labels.counts(posed.labels)
 
 
-def labels(posed: Problem) -> None:
-    """Rows, and labels per task, of every split."""
-    table = grid("task", "kind", *posed.splits)
-    table.add_row("(rows)", "", *(f"{len(data):,}" for data in posed.splits.values()))
-    for task in posed.tasks:
-        aside = ", auxiliary" if task.auxiliary else ""
-        found = (f"{data.counts()[task.name]:,}" for data in posed.splits.values())
-        table.add_row(task.name, type(task).__name__ + aside, *found)
-    show(table)
+def predictions(found: PredictedTable) -> None:
+    """What was predicted for a table."""
+    for note in found.notes:
+        say(f"Note: {note}")
+    for reason in found.unreadable[:MOST]:
+        say(f"No prediction: {reason}", "yellow")
+    if found.unreadable:
+        say(f"{counted(len(found.unreadable), 'row')} without a prediction: pictures that can't be read", "yellow")
+    added = [name for name in found.table.columns if name.startswith("predicted ")]
+    say(f"{found.table.height:,} rows: {', '.join(added)}")
+
+
+MOST = 20
+"""Rows that are told one by one."""
 
 
 def pictures(found: Predicted) -> None:
@@ -81,11 +86,59 @@ def plan(posed: Problem, arms: Sequence[str], seeds: Sequence[int], budget: Budg
     if len(arms) > 1:
         say(f"  apart: {', '.join(task.name for task in posed.tasks)}")
     wrapped(f"together: {', '.join(arms)}", 2)
+    _settings(seeds, budget)
+
+
+def networks(names: Sequence[str], seeds: Sequence[int], budget: Budget, folder: Path) -> None:
+    """Which networks a study of auxiliary tasks is going to train."""
+    say(f"To train: {counted(len(names) * len(seeds), 'network')} in {folder}", "bold")
+    wrapped(f"the main tasks with: {'; '.join(names)}", 2)
+    _settings(seeds, budget)
+
+
+def _settings(seeds: Sequence[int], budget: Budget) -> None:
+    """Seeds, and what every network may spend."""
     wrapped(
         f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; at most {counted(budget.epochs, 'epoch')}, "
         f"batches of {budget.batch_size}, learning rate {budget.learning_rate:g}",
         2,
     )
+    say()
+
+
+APART = (
+    "By itself: with this auxiliary task alone, against none. Beside the others: with all of them, against all but "
+    "this one. "
+)
+
+
+def brought(found: AuxiliarySummary) -> None:
+    """What auxiliary tasks brought to the main ones: tables, then the verdict."""
+    summary = found.networks
+    say()
+    for info in (task for task in summary.tasks if not task.auxiliary):
+        _task_table(summary, info, {arm.name: f"{arm.name}{' *' if arm.chosen else ''}" for arm in summary.arms})
+        mine = [each for each in found.brought if each.main == info.name]
+        if len(mine) > 1:
+            table = grid(f"brought to {info.name}, %", "by itself", "beside the others")
+            for one in mine:
+                table.add_row(one.auxiliary, *(spread(each, sign=True) for each in one.intervals))
+            show(table)
+        for one in mine:
+            wrapped(f"{one.auxiliary}: {one.reading}", 2)
+        say()
+    several, many = len(summary.seeds) > 1, len(found.auxiliary) > 1
+    sure = f"{100 * summary.confidence:g} % interval over {len(summary.seeds)} seeds"
+    say(
+        f"Gain: relative to {summary.arms[0].name}, in %, on test data, + is better. "
+        f"{f'±: {sure}. ' if several else 'One seed: no intervals. '}"
+        f"{APART if many else ''}* chosen on validation data."
+    )
+    say()
+    headline, *rest = found.verdict
+    say(headline, "bold")
+    for sentence in rest:
+        say(sentence)
     say()
 
 
@@ -173,6 +226,23 @@ def _task_table(summary: Summary, info: TaskInfo, names: Mapping[str, str]) -> N
             style="bold" if arm.chosen else None,
         )
     show(table)
+
+
+def unseen(found: Unseen) -> None:
+    """What networks scored on tasks that they were not trained on."""
+    first = next(iter(found.tasks[0].scores.values()))
+    for metric in first:
+        table = grid(metric, *found.tasks[0].scores, "gain, %")
+        for task in found.tasks:
+            cells = (number(of_way[metric].mean) for of_way in task.scores.values())
+            table.add_row(task.task, *cells, spread(task.gain, sign=True))
+        say()
+        show(table)
+    say("Gain: of told over not told, mean over the metrics, on test data; + is better.")
+    say()
+    for sentence in found.verdict:
+        say(sentence)
+    say()
 
 
 def trials(found: Search) -> None:

@@ -1,5 +1,6 @@
 """What a batch is, and the columns that data sets are made of."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from polytask.errors import PolytaskError
+from polytask.tasks.task import MISSING_CLASS
 
 Inputs = Tensor | dict[str, Tensor]
 
@@ -78,6 +80,17 @@ def gathered(column: Tensor, index: Tensor, device: torch.device | None) -> Tens
     """The rows of a column, on a device."""
     rows = column.index_select(0, index)
     return rows if device is None else rows.to(device, non_blocking=True)
+
+
+def missing(target: Tensor) -> tuple[float, torch.dtype]:
+    """How a column of targets says that there is no label, and in which type it can: NaN, or -100.
+
+    >>> missing(torch.zeros(1, dtype=torch.uint8))
+    (-100, torch.int16)
+    """
+    if target.is_floating_point():
+        return math.nan, target.dtype
+    return MISSING_CLASS, target.dtype if target.dtype.is_signed else torch.int16
 
 
 def refuse_not_finite(name: str, column: Tensor) -> None:

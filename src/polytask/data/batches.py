@@ -1,6 +1,6 @@
 """The order in which samples are seen: a pure function of seed and epoch, so that it resumes exactly."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from polytask.data._random import draw_number
 from polytask.data.arrays import TensorData
 from polytask.data.batch import Batch
+from polytask.data.samplers.sampler import Sampler, drawn_rows, shares_of
 from polytask.errors import PolytaskError
 
 
@@ -16,8 +17,9 @@ from polytask.errors import PolytaskError
 class Batches:
     """An epoch over a data set in batches; iterating it gives `(inputs, targets)` batches.
 
-    The order of epoch e is a permutation drawn from (seed, e) alone: nothing has to be remembered to go on in
-    the middle of an epoch (`start`), and every process can work out the batches of all the others.
+    The order of epoch e is drawn from (seed, e) alone: nothing has to be remembered to go on in the middle of an epoch
+    (`start`), and every process can work out the batches of all the others. It is a permutation of the rows, or what a
+    sampler draws; then too an epoch is as many rows as the data have.
 
     Args:
         data: the samples.
@@ -29,6 +31,15 @@ class Batches:
         samples: how many make an epoch, by default all of them once; more go on with further permutations.
         rank, world: this process and how many there are: process r gets samples r, r + world, ... of every batch.
         augmented: augment the batches, where the data say how, by draws made of seed, epoch and number of the batch.
+        sampler: draws the rows from the data sets or tasks (`TensorData.pools`), always in random order; None: each row
+            as often as any other.
+        epochs: of the training, for a sampler whose shares change with its progress.
+        errors: what is left to learn in each pool, for a sampler that needs it (`Sampler.shares`).
+        groups: of a sampler per batch: how many of its draws make one batch, each a run of neighbouring rows of it; 0
+            is 1.
+
+    Raises:
+        PolytaskError: sizes that don't go together, or data without a sample.
 
     >>> import torch
     >>> data = TensorData(torch.arange(5.0), {})
@@ -49,6 +60,10 @@ class Batches:
     rank: int = 0
     world: int = 1
     augmented: bool = False
+    sampler: Sampler | None = None
+    epochs: int = 1
+    errors: tuple[float, ...] | None = None
+    groups: int = 0
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -60,6 +75,21 @@ class Batches:
             )
         if not len(self.data):
             raise PolytaskError("there are no samples to make batches of: the data set is empty")
+        if self.sampler is not None:
+            self._check(self.sampler)
+
+    def _check(self, sampler: Sampler) -> None:
+        pools = self.drawn.pools()
+        if not pools:
+            raise PolytaskError("there is nothing to draw from: no row has a label, nor a source (`mixture`)")
+        if sampler.every_pool and self.batch_size < len(pools):
+            raise PolytaskError(
+                f"{type(sampler).__name__} has rows of all {len(pools)} pools in every batch, and a batch has "
+                f"{self.batch_size}; give a larger batch_size"
+            )
+        if self.errors is not None and len(self.errors) != len(pools):
+            raise PolytaskError(f"expected one error for each of {len(pools)} pools ({', '.join(pools)}), got "
+                                f"{len(self.errors)}")  # fmt: skip
 
     def __len__(self) -> int:
         return self._whole_epoch() - self.start
@@ -68,7 +98,7 @@ class Batches:
         first = self.epoch * self._whole_epoch() + self.start
         for number, whole in enumerate(self.indices(), first):
             draw = draw_number(self.seed, number) if self.augmented else None
-            yield self.data.piece(whole[self.rank :: self.world], whole, draw)
+            yield self.drawn.piece(whole[self.rank :: self.world], whole, draw)
 
     def indices(self) -> Iterator[Tensor]:
         """The sample numbers of every batch, over all processes."""
@@ -76,8 +106,20 @@ class Batches:
         for number in range(self.start, self.start + len(self)):
             yield order[number * self.batch_size : (number + 1) * self.batch_size]
 
+    @property
+    def drawn(self) -> TensorData:
+        """The data that the sample numbers are of: with a row for every label where a sampler draws tasks."""
+        return self.data if self.sampler is None else self.sampler.of(self.data)
+
+    @property
+    def progress(self) -> float:
+        """Of the training: 0 in its first epoch, 1 in its last."""
+        return min(1.0, self.epoch / (self.epochs - 1)) if self.epochs > 1 else 0.0
+
     def order(self) -> Tensor:
         """The sample numbers in the order of this epoch."""
+        if self.sampler is not None:
+            return self._sampled(self.sampler)
         rows, wanted = len(self.data), self.samples or len(self.data)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         rounds = [
@@ -86,9 +128,37 @@ class Batches:
         ]
         return torch.cat(rounds)[:wanted]
 
-    def at(self, epoch: int, start: int = 0) -> "Batches":
-        """The batches of another epoch, from batch `start` on."""
-        return replace(self, epoch=epoch, start=start)
+    def shares(self) -> dict[str, float]:
+        """The share of the draws of this epoch that each pool of a sampler has."""
+        if self.sampler is None:
+            return {}
+        pools = self.drawn.pools()
+        found = shares_of(self.sampler, list(pools.values()), self.progress, self._errors())
+        return dict(zip(pools, found.tolist(), strict=True))
+
+    def at(self, epoch: int, start: int = 0, errors: Sequence[float] | None = None) -> "Batches":
+        """The batches of another epoch, from batch `start` on; `errors` as they were when it began."""
+        told = self.errors if errors is None else tuple(errors)
+        return replace(self, epoch=epoch, start=start, errors=told)
+
+    def in_groups(self, groups: int) -> "Batches":
+        """The batches with another number of draws in each, of a sampler per batch."""
+        return replace(self, groups=groups)
+
+    def _sampled(self, sampler: Sampler) -> Tensor:
+        wanted, count = self.samples or len(self.data), self._whole_epoch()
+        sizes = torch.tensor([min(self.batch_size, wanted - k * self.batch_size) for k in range(count)])
+        if sampler.per == "row":
+            lengths = torch.ones(int(sizes.sum()), dtype=torch.long)
+        else:  # as `tensor_split` cuts a batch
+            groups = max(1, self.groups)
+            more = torch.arange(groups) < sizes[:, None] % groups
+            lengths = (sizes[:, None] // groups + more).reshape(-1)
+        pools = list(self.drawn.pools().values())
+        return drawn_rows(sampler, pools, lengths, self.seed, self.epoch, self.progress, self._errors())
+
+    def _errors(self) -> Tensor | None:
+        return None if self.errors is None else torch.tensor(self.errors, dtype=torch.float64)
 
     def _whole_epoch(self) -> int:
         full, rest = divmod(self.samples or len(self.data), self.batch_size)

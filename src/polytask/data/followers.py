@@ -128,5 +128,31 @@ class Points(Follower):
         return torch.where(mirrored, found[:, swapped.to(target.device)], found)
 
 
+@dataclass(frozen=True)
+class SidedClasses(Follower):
+    """Classes of which some say left and some right, [b]: mirrored, they change places.
+
+    Args:
+        pairs: numbers of classes that change places, say of "to the left" and "to the right".
+
+    >>> import torch
+    >>> mirrored = View(torch.tensor([[0.0, 1.0]] * 3), torch.tensor([[1.0, -1.0]] * 3))
+    >>> SidedClasses(((0, 2),))(torch.tensor([0, 1, -100]), mirrored).tolist()
+    [2, 1, -100]
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+
+    def __call__(self, target: Tensor, view: View) -> Tensor:
+        if target.ndim != 1 or target.is_floating_point():
+            raise PolytaskError(
+                f"classes must be whole numbers of shape [b], got {list(target.shape)} of {target.dtype}"
+            )
+        swapped = target.clone()
+        for one, other in self.pairs:
+            swapped = torch.where(target == one, other, torch.where(target == other, one, swapped))
+        return torch.where(view.mirrored.to(target.device), swapped, target)
+
+
 def _outside(points: Tensor) -> Tensor:
     return ((points < 0) | (points > 1)).any(2)

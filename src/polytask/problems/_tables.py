@@ -7,23 +7,26 @@ import numpy as np
 import polars as pl
 
 from polytask.data.tables import PreparedTable
+from polytask.problems._trunks import trunk_for
 from polytask.problems.problem import Problem
-from polytask.sharing import MLP, TableInputs
 from polytask.tasks import Task
 
 
-def table_problem(prepared: PreparedTable, tasks: tuple[Task, ...] | None = None, **facts: Any) -> Problem:
-    """A problem with an MLP trunk; `facts` are the other arguments of `Problem`."""
+def table_problem(
+    prepared: PreparedTable,
+    tasks: tuple[Task, ...] | None = None,
+    trunk: str | Mapping[str, Any] | None = None,
+    trunk_at: str = "",
+    **facts: Any,
+) -> Problem:
+    """A problem with the trunk that suits the table, or the one said (at `trunk_at`); `facts` go to `Problem`."""
     preprocessing = prepared.preprocessing
     facts["notes"] = (*facts.get("notes", ()), *prepared.notes)
     rows = len(prepared.splits["train"])
     return Problem(
         tasks=tasks or prepared.tasks,
         splits=prepared.splits,
-        backbone=MLP(
-            inputs=TableInputs(numbers=len(preprocessing.features), cardinalities=preprocessing.cardinalities),
-            widths=(64, 64) if rows < 20_000 else (128, 64),
-        ),
+        backbone=trunk_for(preprocessing, rows, trunk, trunk_at),
         suggested=suggested_budget(rows),
         preprocessing=preprocessing,
         schema=prepared.schema,

@@ -30,13 +30,7 @@ class MultiTaskModel(nn.Module, ABC):
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
-        self.tasks = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
-        if not self.tasks:
-            raise PolytaskError(f'{type(self).__name__} needs at least one task, for example [tasks.Binary("spam")]')
-        names = [task.name for task in self.tasks]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise PolytaskError(f"every task needs its own name; given more than once: {', '.join(twice)}")
+        self.tasks = named_tasks(tasks, type(self).__name__)
 
     @abstractmethod
     def forward_with_features(
@@ -110,6 +104,23 @@ class MultiTaskModel(nn.Module, ABC):
         """
         return {}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What determines its training besides its form, as plain data: a run folder that was begun with other settings
+        is refused. Empty by default."""
+        return {}
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """What changes over the training: called before every epoch, also where a run goes on in the middle of one.
+
+        A pure function of its arguments, so that a run that was stopped goes on exactly: the state it leaves may not
+        depend on earlier calls. Nothing by default.
+
+        Args:
+            epoch: the number of the epoch that begins, from 0.
+            epochs: of the whole training.
+        """
+
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """What the model learns, as groups for a torch optimizer: some parameters want a rate of their own.
 
@@ -166,3 +177,15 @@ class MultiTaskModel(nn.Module, ABC):
         for unknown in sorted(wanted.difference(names)):
             raise PolytaskError(f"this model has no task '{unknown}'; {did_you_mean(unknown, names)}")
         return [name for name in names if name in wanted]
+
+
+def named_tasks(tasks: Sequence[Task] | Task, model: str) -> tuple[Task, ...]:
+    """The tasks of a model of this class: at least one, each with its own name."""
+    found = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
+    if not found:
+        raise PolytaskError(f'{model} needs at least one task, for example [tasks.Binary("spam")]')
+    names = [task.name for task in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PolytaskError(f"every task needs its own name; given more than once: {', '.join(twice)}")
+    return found

@@ -1,7 +1,10 @@
 """Many runs and what follows from them: compare, search, records, summary, verdict, report."""
 
 from polytask.study.arms import SINGLE_TASK, Arm
+from polytask.study.auxiliaries import Auxiliaries, auxiliaries
+from polytask.study.brought import AuxiliarySummary, Brought
 from polytask.study.compare import Study, compare
+from polytask.study.hidden import with_labels
 from polytask.study.levels import split_levels
 from polytask.study.rare import Correlation, RareClasses, rank_correlation, rare_classes
 from polytask.study.rehearse import rehearse
@@ -9,12 +12,19 @@ from polytask.study.run import Job, train
 from polytask.study.search import TPE, Dirichlet, Grid, Sampler, Search, Trial, search_weights
 from polytask.study.summarise import summarise
 from polytask.study.summary import ArmSummary, MetricInfo, Summary, TaskInfo
+from polytask.study.transfer import Transfer, transfer
+from polytask.study.transferred import TransferSize, TransferSummary
+from polytask.study.unseen import Unseen, unseen
+from polytask.study.untold import UnseenTask
 
 __all__ = [
     "SINGLE_TASK",
     "TPE",
     "Arm",
     "ArmSummary",
+    "Auxiliaries",
+    "AuxiliarySummary",
+    "Brought",
     "Correlation",
     "Dirichlet",
     "Grid",
@@ -26,7 +36,13 @@ __all__ = [
     "Study",
     "Summary",
     "TaskInfo",
+    "Transfer",
+    "TransferSize",
+    "TransferSummary",
     "Trial",
+    "Unseen",
+    "UnseenTask",
+    "auxiliaries",
     "compare",
     "rank_correlation",
     "rare_classes",
@@ -35,4 +51,7 @@ __all__ = [
     "split_levels",
     "summarise",
     "train",
+    "transfer",
+    "unseen",
+    "with_labels",
 ]

@@ -10,11 +10,13 @@ from torch import nn
 
 from polytask._plain import plain, words
 from polytask.balancing import Balancer, Equal, LastLayers
+from polytask.data import Batches, Sampler
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.sharing import Backbone, HardSharing, MultiTaskModel
 from polytask.tasks import Task
-from polytask.training import Budget
+from polytask.training import Budget, FineTuning
+from polytask.training.drawing import drawing
 from polytask.training.steps import Steps
 
 Sharing = Callable[[Callable[[], Backbone], Sequence[Task]], MultiTaskModel]
@@ -47,6 +49,9 @@ class Arm:
         from_single_task: start every task's own network from the single-task network that was trained with the same
             seed (`sharing.start_from`), as the papers of cross-stitch and NDDR-CNN do. Such an arm has spent the
             baselines' training besides its own.
+        fine_tuning: how it is trained on from trained weights, which its `Job` names.
+        sampler: draws the training samples from tasks or data sets (`data.Uniform()`, ...); None: all are shuffled
+            together. Every arm takes as many samples in an epoch, and so do the single-task networks, without sampler.
 
     >>> from functools import cached_property, partial
     >>> from polytask.balancing import PCGrad
@@ -58,6 +63,11 @@ class Arm:
     'PCGrad by the last 0.25 of the layers'
     >>> Arm(from_single_task=True).name
     'HardSharing + Equal, from single-task'
+    >>> Arm(fine_tuning=FineTuning(thaw=1)).name
+    'HardSharing + Equal, FineTuning(thaw=1)'
+    >>> from polytask.data import Temperature
+    >>> Arm(sampler=Temperature(5, per="batch")).name
+    "HardSharing + Equal, Temperature(per='batch', t=5)"
     """
 
     sharing: Sharing = HardSharing
@@ -66,6 +76,8 @@ class Arm:
     way: str = "auto"
     estimate: LastLayers | None = None
     from_single_task: bool = False
+    fine_tuning: FineTuning | None = None
+    sampler: Sampler | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.balancer, Balancer) or not is_dataclass(self.balancer):
@@ -73,12 +85,21 @@ class Arm:
                 f"a balancer is a dataclass object, whose fields are its settings; got {self.balancer!r}: "
                 + _way_out(self.balancer)
             )
+        if self.sampler is not None and not isinstance(self.sampler, Sampler):
+            made = f"; make one: {self.sampler.__name__}()" if isinstance(self.sampler, type) else ""
+            raise PolytaskError(f"expected a sampler such as data.Uniform(), got {self.sampler!r}{made}")
 
     @cached_property
     def name(self) -> str:
         """What the arm is called in tables."""
         start = f", from {SINGLE_TASK}" if self.from_single_task else ""
-        return f"{self.sharing_name} + {self.balancer_name}{start}"
+        tuned = f", {words(self.fine_tuning)}" if self.fine_tuning else ""
+        return f"{self.sharing_name} + {self.balancer_name}{start}{tuned}"
+
+    @property
+    def begins_trained(self) -> bool:
+        """Whether it starts from trained weights."""
+        return self.from_single_task or self.fine_tuning is not None
 
     @cached_property
     def sharing_name(self) -> str:
@@ -97,19 +118,19 @@ class Arm:
 
     @cached_property
     def balancer_name(self) -> str:
-        """The balancer and how it works, with the settings that are not its defaults."""
+        """The balancer, how it works, and what samples it gets, with the settings that are not their defaults."""
         where = " at features" if self.at_features else ""
         part = f" by the last {self.estimate.fraction:g} of the layers" if self.estimate else ""
-        return (
-            words(self.balancer).removesuffix("()") + where + part + (f" ({self.way})" if "way" in self.changed else "")
-        )
+        way = f" ({self.way})" if "way" in self.changed else ""
+        drawn = f", {words(self.sampler).removesuffix('()')}" if self.sampler else ""
+        return words(self.balancer).removesuffix("()") + where + part + way + drawn
 
     @cached_property
     def changed(self) -> dict[str, Any]:
         """What came later, where it is not the default: what was trained before it existed names none of it."""
         return {
             name: getattr(self, name)
-            for name in ("way", "estimate", "from_single_task")
+            for name in ("way", "estimate", "from_single_task", "fine_tuning", "sampler")
             if getattr(self, name) != getattr(type(self), name)
         }
 
@@ -117,17 +138,23 @@ class Arm:
         self, model: nn.Module, problem: Problem, balancer: Balancer, budget: Budget, device: torch.device | None = None
     ) -> Steps:
         """The steps of a network of this arm, on one process and in full precision."""
+        batches = self.batches(problem, budget)
         return Steps(
             model,
             problem.tasks,
-            problem.splits["train"],
+            batches.drawn,
             balancer,
             budget.accumulate,
             at_features=self.at_features,
             way=self.way,
             estimate=self.estimate,
             device=device,
+            groups=batches.groups,
         )
+
+    def batches(self, problem: Problem, budget: Budget) -> Batches:
+        """The training batches of this arm, in their first epoch."""
+        return drawing(problem.splits["train"], self.sampler, self.balancer, budget)
 
     @cached_property
     def described(self) -> dict[str, Any]:
@@ -135,6 +162,25 @@ class Arm:
         sharing = plain(self.sharing if isinstance(self.sharing, partial) else partial(self.sharing))
         asked = {"at_features": self.at_features, **plain(self.changed)}
         return {"sharing": sharing, "balancer": plain(self.balancer), **asked}
+
+
+@dataclass(frozen=True)
+class Labelled(Arm):
+    """An arm with a name of its own, in a study whose networks differ in more than their way of training.
+
+    Args:
+        label: what it is called in tables.
+    """
+
+    label: str = ""
+
+    @cached_property
+    def name(self) -> str:
+        return self.label
+
+    @cached_property
+    def family(self) -> str:
+        return self.label
 
 
 def _call(name: str, args: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.sharing import MultiTaskModel, start_from
 from polytask.study.arms import Arm
-from polytask.training import Budget, make_optimizer
+from polytask.training import Budget, FineTuned, make_optimizer
 from polytask.training.evaluate import selection_score
 
 
@@ -43,15 +43,20 @@ def rehearse(
     for arm in arms:
         balancer = copy.deepcopy(arm.balancer)
         balancer.bind(problem.tasks)
+        if balancer.lacks:
+            raise PolytaskError(f"{arm.balancer_name} lacks {balancer.lacks}")
         model = arm.sharing(problem.backbone, problem.tasks)
         if arm.from_single_task:
             alone = {task.name: Arm().sharing(problem.backbone, [task]) for task in problem.tasks}
             start_from(model, {name: each.state_dict() for name, each in alone.items()})
-        make_optimizer(budget, model, balancer)
+        if arm.fine_tuning is not None:
+            tuned = FineTuned(model, model.state_dict(), arm.fine_tuning)
+            tuned.begin_epoch(0, budget.epochs)
+        make_optimizer(budget, model if arm.fine_tuning is None else tuned, balancer)
         took[arm.name] = _try(model, problem, arm)
         steps = arm.steps(model, problem, balancer, budget)
         if steps.at_features or arm.changed:
-            steps.rehearse(next(problem.loader("train", budget.batch_size).indices()))
+            steps.rehearse(next(arm.batches(problem, budget).indices()))
     torch.set_rng_state(state)
     return took
 
@@ -84,7 +89,7 @@ def _try(model: nn.Module, problem: Problem, arm: Arm) -> float:
 
 
 def _check(problem: Problem, seeds: Sequence[int], backend: str | None, confidence: float) -> None:
-    if len(problem.tasks) < 2:
+    if len(problem.tasks) < 2 and not problem.tasks[0].member_names:
         raise PolytaskError(
             f"'{problem.name}' has one task only ({problem.tasks[0].name}): whether to train together or apart is a "
             "question of two or more; name another target, or train the one (polytask train)"

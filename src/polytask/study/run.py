@@ -22,9 +22,11 @@ from polytask.errors import PolytaskError
 from polytask.evaluation import forward_cost
 from polytask.problems import Problem
 from polytask.sharing import MultiTaskModel
+from polytask.study.alone import way_alone
 from polytask.study.arms import SINGLE_TASK, Arm
 from polytask.study.examples import Rows, examples, rows_alone
-from polytask.training import Budget, evaluate, fit
+from polytask.study.members import told
+from polytask.training import Budget, FineTuned, evaluate, fit
 from polytask.training.checkpoint import write_whole
 from polytask.training.folder import read_json
 from polytask.training.starting import start_from_runs
@@ -44,7 +46,8 @@ class Job:
         samples_per_epoch: training samples that make an epoch: those of the whole problem, also for a task that has
             labels in some of the rows only, so that all networks take equally many steps.
         examples: test samples whose predictions are kept as pictures (`example_rows`).
-        starts: folders of the single-task runs that an arm `from_single_task` starts from, by task.
+        starts: what an arm that begins trained starts from: the folder of one run, whose trunk becomes that of this
+            network; or those of single-task runs, by task.
     """
 
     problem: Problem
@@ -53,7 +56,7 @@ class Job:
     budget: Budget
     samples_per_epoch: int | None = None
     examples: Rows = ()
-    starts: Mapping[str, Path] = field(default_factory=dict)
+    starts: Path | Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -66,6 +69,11 @@ class Job:
         """The arm that the record belongs to."""
         return self.arm.name if self.arm else SINGLE_TASK
 
+    @property
+    def way(self) -> Arm:
+        """The arm, or how the single-task baseline is trained."""
+        return self.arm or way_alone(self.problem)
+
     @cached_property
     def key(self) -> str:
         """A checksum of everything that determines the result: equal keys, equal runs."""
@@ -75,26 +83,30 @@ class Job:
     def _network(self) -> list[Any]:
         """The network as built: what a user's own function makes does not show in the function's name."""
         with torch.random.fork_rng():
-            model = (self.arm or Arm()).sharing(self.problem.backbone, self.problem.tasks)
+            model = self.way.sharing(self.problem.backbone, self.problem.tasks)
         return [repr(model), *((name, list(each.shape)) for name, each in model.state_dict().items())]
 
     @cached_property
     def described(self) -> dict[str, Any]:
         """The job as plain data."""
-        begins = self.arm is not None and self.arm.from_single_task
-        starts = {task: _key_of(folder) for task, folder in self.starts.items()} if begins else {}
+        starts = _keys_of(self.starts) if self.arm is not None and self.arm.begins_trained else {}
         return {
             "problem": self.problem.name,
             "spec": plain(self.problem.spec),
             "backbone": plain(self.problem.backbone),
             "tasks": [task.describe() for task in self.problem.tasks],
-            "arm": (self.arm or Arm()).described,
+            "arm": self.way.described,
             "baseline": self.arm is None,
             "seed": self.seed,
             "budget": plain(self.budget),
             "samples_per_epoch": self.samples_per_epoch,
             **({"starts": starts} if starts else {}),
         }
+
+
+def _keys_of(starts: Path | Mapping[str, Path]) -> str | dict[str, str]:
+    """The keys of the runs that a job starts from."""
+    return _key_of(starts) if isinstance(starts, Path) else {task: _key_of(each) for task, each in starts.items()}
 
 
 def _key_of(folder: Path) -> str:
@@ -159,7 +171,7 @@ def _first_process() -> bool:
 
 
 def _record(job: Job) -> dict[str, Any]:
-    arm = (job.arm or Arm()).described
+    arm = job.way.described
     return {
         "schema": SCHEMA,
         "key": job.key,
@@ -181,7 +193,7 @@ def _results(
     on_epoch: Callable[[dict[str, Any]], None] | None,
     trackers: tuple[str, ...] | None,
 ) -> dict[str, Any]:
-    problem, arm = job.problem, job.arm or Arm()
+    problem, arm = job.problem, job.way
     sample = problem.splits["train"].gather(torch.zeros(1, dtype=torch.long))
     _refuse_other(job, folder)
     if _first_process():
@@ -191,9 +203,9 @@ def _results(
             write_whole(folder / "preprocessing.json", json.dumps(problem.preprocessing.to_json()).encode())
     torch.manual_seed(job.seed)
     model = arm.sharing(problem.backbone, problem.tasks)
-    started = _started(model, job) if arm.from_single_task else {}
+    begun, started = _started(model, job) if arm.begins_trained else (model, {})
     fitted = fit(
-        model,
+        begun,
         problem.tasks,
         problem.splits["train"],
         problem.splits["validation"],
@@ -206,13 +218,15 @@ def _results(
         way=arm.way,
         estimate=arm.estimate,
         samples_per_epoch=job.samples_per_epoch,
+        sampler=arm.sampler,
         probe=True,
         trackers=trackers,
         on_epoch=on_epoch,
     )
     device = next(model.parameters()).device
     by_class = {task.name: found for task in problem.tasks if (found := task.by_class()) is not None}
-    classes = {task: metric.to(device) for task, (_, metric) in by_class.items()}
+    by_member = {task.name: found for task in problem.tasks if (found := task.by_member()) is not None}
+    classes = {task: metric.to(device) for task, (_, metric) in (by_class | by_member).items()}
     test = evaluate(model, problem.tasks, problem.splits["test"], device, classes=classes)
     return plain(
         {
@@ -227,6 +241,9 @@ def _results(
                 }
                 for task, (name, metric) in by_class.items()
             },
+            **(
+                {"members": {task: told(problem, task, *each) for task, each in by_member.items()}} if by_member else {}
+            ),
             "shared_stages": getattr(model, "shared_stages", None),
             "best_epoch": fitted.best_epoch,
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -251,17 +268,22 @@ def _forward(model: MultiTaskModel, inputs: Any) -> dict[str, Any]:
     return {"multiply_adds": cost.multiply_adds, "forward_mib": cost.memory_mib}
 
 
-def _started(model: MultiTaskModel, job: Job) -> dict[str, Any]:
-    """Start the network from the single-task ones of the job; which they were, and what they had spent."""
-    if set(job.starts) != {task.name for task in job.problem.tasks}:
+def _started(model: MultiTaskModel, job: Job) -> tuple[MultiTaskModel, dict[str, Any]]:
+    """The network as it is to be trained, started from what the job names; which runs those were, and what they had
+    spent."""
+    tasks = {task.name for task in job.problem.tasks}
+    if not job.starts or (not isinstance(job.starts, Path) and set(job.starts) != tasks):
         raise PolytaskError(
             f"arm '{job.arm_name}' starts from trained single-task networks: give the folder of one for every task "
-            "(study.compare trains them first and does so itself)"
+            "(study.compare trains them first and does so itself), or that of one run to start all of it from"
         )
-    start_from_runs(model, job.starts)
-    records = {task: read_json(folder / "record.json") for task, folder in job.starts.items()}
-    seconds = math.fsum(record["seconds"] for record in records.values())
-    return {"start": {"runs": {task: record["key"] for task, record in records.items()}, "seconds": seconds}}
+    recipe = job.arm.fine_tuning if job.arm else None
+    begun = start_from_runs(model, job.starts) if recipe is None else FineTuned(model, job.starts, recipe)
+    folders = [job.starts] if isinstance(job.starts, Path) else job.starts.values()
+    records = [read_json(folder / "record.json") for folder in folders]
+    seconds = math.fsum(record["seconds"] for record in records)
+    runs = {", ".join(record["tasks"]): record["key"] for record in records}
+    return begun, {"start": {"runs": runs, "seconds": seconds}}
 
 
 def _examples(model: MultiTaskModel, job: Job, device: torch.device) -> dict[str, Any]:

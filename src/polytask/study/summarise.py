@@ -66,8 +66,8 @@ def summarise(
         summary=problem.summary,
         source=problem.source,
         licence=problem.licence,
-        notes=problem.notes,
-        tasks=tuple(_task(task, ways, labels) for task in problem.tasks),
+        notes=problem.all_notes,
+        tasks=tuple(task_info(task, ways, labels[task.name]) for task in problem.tasks),
         arms=final,
         verdict=verdict(final, {task.name: task.auxiliary for task in problem.tasks}, confidence),
         seeds=tuple(seeds),
@@ -77,7 +77,8 @@ def summarise(
     )
 
 
-def _task(task: Task, ways: Directions, labels: Mapping[str, Mapping[str, int]]) -> TaskInfo:
+def task_info(task: Task, ways: Directions, labels: Mapping[str, int]) -> TaskInfo:
+    """A task as readers of results need to know it; `labels`: how many of each class there are to learn from."""
     units = task.metric_units()
     metrics = tuple(MetricInfo(name, higher, units[name]) for name, higher in ways[task.name].items())
     scored = task.by_class()
@@ -87,7 +88,7 @@ def _task(task: Task, ways: Directions, labels: Mapping[str, Mapping[str, int]])
         task.auxiliary,
         task.importance,
         metrics,
-        labels=dict(labels[task.name]),
+        labels=dict(labels),
         class_metric=scored[0] if scored else "",
     )
 

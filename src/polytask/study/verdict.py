@@ -84,7 +84,8 @@ def _cost(chosen: ArmSummary, baseline: ArmSummary) -> str:
     size = f"{chosen.parameters / baseline.parameters:.2f} times the parameters"
     if baseline.seconds.mean >= SECONDS_TO_COMPARE:
         size += f" and {chosen.seconds.mean / baseline.seconds.mean:.2f} times the training time"
-    return f"One network in place of {len(chosen.task_gain)}: {size}."
+    several = len(chosen.task_gain)  # 1 where a single task stands for many
+    return f"One network in place of {several if several > 1 else 'one per member'}: {size}."
 
 
 def _longer(chosen: ArmSummary) -> list[str]:

@@ -8,6 +8,8 @@ from polytask.tasks.depth import Depth
 from polytask.tasks.edge_matching import OptimalF
 from polytask.tasks.edges import Edges
 from polytask.tasks.landmarks import Landmarks
+from polytask.tasks.many import Many, of_members
+from polytask.tasks.many_kinds import ManyBinary, ManyMultiClass, ManyRegression
 from polytask.tasks.map_metrics import (
     ForegroundIoU,
     MaxF,
@@ -20,6 +22,8 @@ from polytask.tasks.map_metrics import (
     Share,
     confusion,
 )
+from polytask.tasks.member_heads import MemberHeads
+from polytask.tasks.member_metrics import MemberAccuracy, MemberAUROC, MemberError, mean_over, worst_tenth
 from polytask.tasks.normals import Normals, angles
 from polytask.tasks.reconstruction import Reconstruction
 from polytask.tasks.regression import Regression
@@ -36,10 +40,18 @@ __all__ = [
     "Edges",
     "ForegroundIoU",
     "Landmarks",
+    "Many",
+    "ManyBinary",
+    "ManyMultiClass",
+    "ManyRegression",
     "MaxF",
     "MeanError",
     "MeanIoU",
     "MedianError",
+    "MemberAUROC",
+    "MemberAccuracy",
+    "MemberError",
+    "MemberHeads",
     "MultiClass",
     "MultiLabel",
     "Normals",
@@ -56,6 +68,9 @@ __all__ = [
     "class_colours",
     "confusion",
     "losses",
+    "mean_over",
+    "of_members",
     "present",
     "range_colours",
+    "worst_tenth",
 ]

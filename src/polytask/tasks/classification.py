@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from polytask.errors import PolytaskError
 from polytask.tasks.task import MISSING_CLASS, Task, present
 
 
-def _check_whole(name: str, labels: Tensor, classes: int) -> None:
+def check_whole(name: str, labels: Tensor, classes: int) -> None:
     """Every label is a whole number in 0 .. classes - 1."""
     bad = labels[(labels < 0) | (labels >= classes) | (labels != labels.round())]
     if len(bad):
@@ -33,7 +33,7 @@ def _check_whole(name: str, labels: Tensor, classes: int) -> None:
         )
 
 
-def _check_varies(name: str, labels: Tensor) -> None:
+def check_varies(name: str, labels: Tensor) -> None:
     if bool((labels == labels[0]).all()):
         raise PolytaskError(
             f"task '{name}' has one value only ({labels[0].item():g}) in all {len(labels)} training labels: "
@@ -80,6 +80,13 @@ class Binary(Task):
         """How many labels are predicted right at probability 1/2."""
         return _right(prediction[:, 0], target)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.labels
+
+    def label_counts(self, target: Tensor) -> Tensor:
+        return torch.bincount(target[present(target)].long(), minlength=2)
+
     def metrics(self) -> dict[str, Metric]:
         return {"auroc": BinaryAUROC(validate_args=False), "accuracy": BinaryAccuracy(validate_args=False)}
 
@@ -90,12 +97,12 @@ class Binary(Task):
             metric.update(shown, known)
 
     def check(self, target: Tensor) -> None:
-        _check_whole(self.name, target[present(target)], 2)
+        check_whole(self.name, target[present(target)], 2)
 
     def fitted(self, target: Tensor) -> Self:
         labels = self._labels(target)
         self.check(target)
-        _check_varies(self.name, labels)
+        check_varies(self.name, labels)
         return self
 
     def decode(self, prediction: Tensor) -> Tensor:
@@ -180,12 +187,12 @@ class MultiClass(Task):
                 f"task '{self.name}' expects whole class numbers (an integer tensor, missing: -100), "
                 f"got {target.dtype}; convert with .long()"
             )
-        _check_whole(self.name, target[present(target)], self.outputs)
+        check_whole(self.name, target[present(target)], self.outputs)
 
     def fitted(self, target: Tensor) -> Self:
         self.check(target)
         labels = self._labels(target)
-        _check_varies(self.name, labels)
+        check_varies(self.name, labels)
         return self
 
     def decode(self, prediction: Tensor) -> Tensor:
@@ -214,6 +221,8 @@ class MultiLabel(Task):
     >>> MultiLabel("tags", ("red", "round")).loss(torch.zeros(1, 2), torch.tensor([[1, -100]]))
     tensor(0.6931)
     """
+
+    exclusive: ClassVar[bool] = False
 
     labels: tuple[str, ...] = ()
 
@@ -264,7 +273,7 @@ class MultiLabel(Task):
                 f"got {list(target.shape)}"
             )
         for column, label in zip(target.T, self.labels, strict=True):
-            _check_whole(f"{self.name}: {label}", column[present(column)], 2)
+            check_whole(f"{self.name}: {label}", column[present(column)], 2)
 
     def fitted(self, target: Tensor) -> Self:
         self.check(target)
@@ -272,7 +281,7 @@ class MultiLabel(Task):
             name, there = f"{self.name}: {label}", column[present(column)]
             if not len(there):
                 raise PolytaskError(f"label '{name}' is missing in all {len(column)} training rows; drop the label")
-            _check_varies(name, there)
+            check_varies(name, there)
         return self
 
     def decode(self, prediction: Tensor) -> Tensor:

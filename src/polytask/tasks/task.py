@@ -41,17 +41,23 @@ class Task(ABC):
             delta_m over tasks). It does not touch the training losses: for that, weigh them with a balancer.
         auxiliary: trained for the sake of the other tasks: reported apart, never in the headline.
         unit: what the target is measured in, for tables and axes; empty when it has no unit.
+        descriptor: what is known of the task itself, as numbers (properties of a school, an embedded text), for
+            networks that are told it (`sharing.Conditioned`); empty when nothing is.
     """
 
     dense: ClassVar[bool] = False
     """Whether predictions are maps [b, outputs, h, w]; else they are vectors [b, outputs]."""
+    exclusive: ClassVar[bool] = True
+    """Whether a label is one of the classes; else each class is there or not (where there are classes)."""
 
     name: str
     importance: float = field(default=1.0, kw_only=True)
     auxiliary: bool = field(default=False, kw_only=True)
     unit: str = field(default="", kw_only=True)
+    descriptor: tuple[float, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "descriptor", tuple(float(each) for each in self.descriptor))
         if not self.name or not isinstance(self.name, str):
             raise PolytaskError(f"a task needs a name (a non-empty string), got {self.name!r}")
         if not (0 < self.importance < float("inf")):
@@ -185,6 +191,28 @@ class Task(ABC):
         """How many of these labels each class has, integers [classes]: empty for a task without classes."""
         return torch.zeros(0, dtype=torch.long)
 
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """What its members are called, where it stands for many small tasks (`Many`); else empty."""
+        return ()
+
+    def values(self, target: Tensor) -> Tensor:
+        """The labels alone, missing ones marked, where a target holds more than labels (whose they are)."""
+        return target
+
+    def member_counts(self, target: Tensor) -> Tensor:
+        """How many of these labels each member has, integers [members]: empty for a task without members."""
+        return torch.zeros(0, dtype=torch.long)
+
+    def by_member(self) -> tuple[str, Metric] | None:
+        """A score of every single member, for reports; None for a task without members.
+
+        Returns:
+            What the score is called, and a fresh metric, to be shown what `update` shows; its `compute()` gives one
+            number per member, in the order of `member_names`; NaN for one that has no score.
+        """
+        return None
+
     def metric_units(self) -> dict[str, str]:
         """The unit of every metric: the metric's own, where it says one, else that of the task."""
         return {name: getattr(metric, "unit", self.unit) for name, metric in self.metrics().items()}
@@ -227,8 +255,11 @@ class Task(ABC):
         return constant.expand(len(target), -1)
 
     def describe(self) -> dict[str, Any]:
-        """The task as plain data: its kind and everything that it was made with."""
-        return {"kind": type(self).__name__, **{each.name: getattr(self, each.name) for each in fields(self)}}
+        """The task as plain data: its kind and everything that it was made with (a descriptor where it has one)."""
+        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        if not self.descriptor:
+            del told["descriptor"]
+        return {"kind": type(self).__name__, **told}
 
     def _labels(self, target: Tensor, where: str = "training") -> Tensor:
         """The labels present, flat; an error when there is none."""

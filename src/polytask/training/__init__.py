@@ -3,6 +3,7 @@
 from polytask.training.budget import Budget
 from polytask.training.checkpoint import load_state, load_tree, save_tree
 from polytask.training.evaluate import constant_scores, directions, evaluate
+from polytask.training.fine_tuning import L2SP, FineTuned, FineTuning
 from polytask.training.fit import Fitted, TrainingError, fit
 from polytask.training.folder import RunFolder
 from polytask.training.optimizer import make_optimizer
@@ -10,9 +11,12 @@ from polytask.training.schedules import Constant, Cosine, Schedule
 from polytask.training.starting import start_from_runs
 
 __all__ = [
+    "L2SP",
     "Budget",
     "Constant",
     "Cosine",
+    "FineTuned",
+    "FineTuning",
     "Fitted",
     "RunFolder",
     "Schedule",

@@ -92,10 +92,11 @@ def at_once(tasks: Sequence[Task], data: TensorData, most: int = 1024) -> int:
     >>> at_once([Binary("bright")], TensorData(torch.zeros(1, 3, 512, 512), {"bright": torch.zeros(1)}))
     21
     """
-    columns = data.inputs.values() if isinstance(data.inputs, dict) else [data.inputs]
+    first = data.select(torch.arange(min(1, len(data))))
+    columns = first.inputs.values() if isinstance(first.inputs, dict) else [first.inputs]
     numbers = sum(math.prod(each.shape[1:]) for each in columns)
     for task in tasks:
-        size = data.targets[task.name].shape[-2:] if task.dense else ()
+        size = first.targets[task.name].shape[-2:] if task.dense else ()
         numbers += task.outputs * math.prod(size)
     return max(1, min(most, 1024, AT_ONCE // numbers))
 
@@ -119,20 +120,22 @@ def constant_scores(
 
 
 class _Constant(nn.Module):
-    """The same prediction for every sample. The inputs are sample numbers: none has to be fetched."""
+    """The same prediction for every sample, or for all of a member. The inputs are sample numbers: none is fetched."""
 
     def __init__(self, tasks: Iterable[Task], constants: Mapping[str, Tensor], data: TensorData) -> None:
         super().__init__()
         self.tasks, self.constants = {task.name: task for task in tasks}, constants
-        self.shapes = {name: target[:1] for name, target in data.targets.items()}
+        self.targets = data.targets
 
     def forward(self, inputs: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-        return {
-            name: self.tasks[name].repeated(
-                self.constants[name], self.shapes[name].expand(len(inputs), *self.shapes[name].shape[1:])
-            )
-            for name in names
-        }
+        return {name: self.tasks[name].repeated(self.constants[name], self._like(name, inputs)) for name in names}
+
+    def _like(self, name: str, rows: Tensor) -> Tensor:
+        """Targets of the shape of these rows'; of a task with members the rows themselves, which say whose they are."""
+        target = self.targets[name]
+        if self.tasks[name].member_names:
+            return target[rows.cpu()].to(rows.device)
+        return target[:1].expand(len(rows), *target.shape[1:])
 
 
 def directions(tasks: Iterable[Task]) -> dict[str, dict[str, bool]]:

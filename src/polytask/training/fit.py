@@ -18,13 +18,14 @@ import polytask
 from polytask._plain import plain
 from polytask.balancing import Balanced, Balancer, Equal, LastLayers, NonFinite, shared_gramian
 from polytask.balancing.gradients import keep_shared
-from polytask.data import Batches, TensorData, draw_number
+from polytask.data import Batches, Sampler, TensorData, draw_number
 from polytask.errors import PolytaskError
 from polytask.evaluation import cosines, norms
 from polytask.sharing import MultiTaskModel
 from polytask.tasks import Task
 from polytask.training.budget import Budget
 from polytask.training.checkpoint import load_state, random_state, set_random_state
+from polytask.training.drawing import Remaining, drawing
 from polytask.training.evaluate import (
     Scores,
     at_once,
@@ -86,6 +87,7 @@ def fit(
     way: str = "auto",
     estimate: LastLayers | None = None,
     samples_per_epoch: int | None = None,
+    sampler: Sampler | None = None,
     probe: bool = False,
     checkpoint_every: int | None = None,
     trackers: Sequence[str] | None = None,
@@ -104,6 +106,10 @@ def fit(
         train, validation: the data; nothing else is looked at.
         samples_per_epoch: how many training samples make an epoch, by default all of them once; a larger number goes
             on with a new order of them. So a network with fewer labelled rows gets as many steps as its rivals.
+        sampler: draws the samples from the tasks or, where the data are a mixture, from its data sets; by default all
+            samples are shuffled together. One that fills a batch from one pool (`per="batch"`) makes batches of one
+            task; a balancer of gradients needs several, so its step is made of one such batch from as many pools as
+            there are, or as pieces are accumulated, of `batch_size` samples together.
         balancer: how the tasks are weighed; `Equal()` by default. It is bound to the tasks here. One that works at the
             shared features only (GREAT) gets them. One that compares two halves of every batch (MoDo, SDMGrad)
             gets at least two pieces, an even number: `Budget.accumulate` is rounded up. Statistics of the batch, those
@@ -143,7 +149,7 @@ def fit(
     """
     training = _Training(
         model, tasks, train, validation, balancer or Equal(), budget or Budget(), seed, folder, reference,
-        at_features, way, estimate, samples_per_epoch, probe, checkpoint_every, trackers,
+        at_features, way, estimate, samples_per_epoch, sampler, probe, checkpoint_every, trackers,
     )  # fmt: skip
     return training.run(on_epoch or (lambda epoch: None))
 
@@ -166,6 +172,7 @@ class _Training:
         way: str,
         estimate: LastLayers | None,
         samples_per_epoch: int | None,
+        sampler: Sampler | None,
         probe: bool,
         checkpoint_every: int | None,
         trackers: Sequence[str] | None,
@@ -178,7 +185,8 @@ class _Training:
             seed,
         )
         self.train, self.validation = train, validation
-        self.asked = {"at_features": at_features, **_changed(way=(way, "auto"), estimate=(estimate, None))}
+        changed = _changed(way=(way, "auto"), estimate=(estimate, None), sampler=(sampler, None))
+        self.asked = {"at_features": at_features, **changed}
         self.probe, self.checkpoint_every = probe, checkpoint_every
         self.names = [task.name for task in self.tasks]
         _check(self.tasks, train, validation, model)
@@ -201,10 +209,13 @@ class _Training:
         if isinstance(model, MultiTaskModel):  # also in a batch with labels of one task only
             users = model.shared_by()
             keep_shared(p for name, p in model.named_parameters() if p.requires_grad and len(users[name]) > 1)
+        self.batches = drawing(
+            train, sampler, balancer, budget, seed=seed, samples=samples_per_epoch, rank=self.rank, world=self.world
+        )
         self.steps = Steps(
             model,
             self.tasks,
-            train,
+            self.batches.drawn,
             balancer,
             budget.accumulate,
             at_features=at_features,
@@ -214,26 +225,21 @@ class _Training:
             precision=(lambda: torch.autocast(self.device.type, dtype)) if dtype else nullcontext,
             rank=self.rank,
             world=self.world,
+            groups=self.batches.groups,
         )
         if isinstance(balancer, nn.Module):
             balancer.to(self.device)
         self.optimizer = make_optimizer(budget, model, balancer)
         self.learned = [each for group in self.optimizer.param_groups for each in group["params"]]
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
-        self.batches = Batches(
-            train,
-            budget.batch_size,
-            shuffle=True,
-            seed=seed,
-            drop_last=True,
-            samples=samples_per_epoch,
-            rank=self.rank,
-            world=self.world,
-        )
         self.total_steps = budget.epochs * len(self.batches)
         if not reference and budget.select is None:
             reference = constant_scores(self.tasks, train, validation, self.device)
         self.score = selection_score(self.tasks, reference or {}, budget.select)
+        self.remaining: Remaining | None = None
+        if sampler is not None and sampler.needs_errors:
+            against = reference or constant_scores(self.tasks, train, validation, self.device)
+            self.remaining = Remaining(list(self.batches.drawn.pools()), self.tasks, validation, against)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         fits = -(-budget.batch_size // budget.accumulate)  # a step needs more memory than looking at as many samples
@@ -262,6 +268,7 @@ class _Training:
         return {
             "tasks": [task.describe() for task in self.tasks],
             "model": {name: list(p.shape) for name, p in self.model.named_parameters()},
+            **(self.model.settings if isinstance(self.model, MultiTaskModel) else {}),
             "balancer": plain(self.balancer),
             **self.asked,
             "budget": plain(self.budget),
@@ -295,8 +302,10 @@ class _Training:
     def _epoch(self) -> None:
         """The rest of the epoch under way."""
         progress = self.progress
+        if isinstance(self.model, MultiTaskModel):
+            self.model.begin_epoch(progress.epoch, self.budget.epochs)
         begun = time.perf_counter()
-        for whole in self.batches.at(progress.epoch, progress.batch).indices():
+        for whole in self._batches().indices():
             looked = self._step(whole)
             progress.batch += 1
             if self.checkpoint_every and progress.step % self.checkpoint_every == 0 and self.folder is not None:
@@ -308,6 +317,11 @@ class _Training:
             torch.cuda.synchronize()
         progress.seconds += time.perf_counter() - begun
         self.balancer.end_epoch()
+
+    def _batches(self) -> Batches:
+        """The rest of those of the epoch under way."""
+        errors = None if self.progress.errors is None else list(self.progress.errors.values())
+        return self.batches.at(self.progress.epoch, self.progress.batch, errors)
 
     def _step(self, whole: Tensor) -> float:
         """One optimizer step on the samples `whole`; returns the seconds spent on looking at conflict."""
@@ -321,7 +335,7 @@ class _Training:
             nonlocal looked, kept
             if self.probe and progress.batch == 0:
                 looked = self._look(seen.losses)
-            if progress.memory == 0:
+            if self._more_learns():
                 held = round(self.steps.forecast(seen, pieces).memory_mib * 2**20)
                 objectives = [*seen.losses.values(), *([] if seen.penalty is None else [seen.penalty])]
                 kept = kept_bytes(self.model, objectives) + held
@@ -336,13 +350,22 @@ class _Training:
             return 0.0
         taken = self._update()
         self._remember(balanced)
-        if progress.memory == 0:
-            progress.memory = self._memory(kept + self.steps.penalty.bytes)
+        if self._more_learns():  # (than when it was counted last: layers thaw)
+            progress.memory = max(progress.memory, self._memory(kept + self.steps.penalty.bytes))
+            progress.learning = self._learning()
         for parameter in self.learned:
             parameter.grad = None
         if taken:
             self.steps.look(whole)
         return looked
+
+    def _more_learns(self) -> bool:
+        """Whether a step takes more memory than was counted."""
+        return self._learning() > self.progress.learning
+
+    def _learning(self) -> int:
+        """How many parameter tensors learn at present."""
+        return sum(each.requires_grad for each in self.learned)
 
     def _update(self) -> bool:
         """One step of the optimizer; whether it was taken: a gradient scaler leaves out those that overflowed."""
@@ -409,9 +432,13 @@ class _Training:
             self.model, self.tasks, self.validation, self.device, self.evaluated_at_once, self.metrics
         )
         score = self.score(scores)
+        drawn = self._batches().shares()
+        if self.remaining is not None:
+            progress.errors = self.remaining.errors(self.model, scores, self.device, self.evaluated_at_once)
         progress.epoch += 1
         progress.batch = 0
         train = means(progress.seen, self.names)
+        self.balancer.judged(_losses(train), _losses(scores))
         epoch = {
             "epoch": progress.epoch,
             "step": progress.step,
@@ -423,6 +450,7 @@ class _Training:
             "validation": scores,
             "conflict": progress.conflict,
             **({"penalty": statistics.fmean(progress.penalties)} if progress.penalties else {}),
+            **({"drawn": drawn} if drawn else {}),
             **({"inside": inside} if inside else {}),
         }
         progress.epochs.append(plain(epoch))
@@ -495,6 +523,11 @@ def _check(tasks: Sequence[Task], train: TensorData, validation: TensorData, mod
                     f"task '{task.name}' has no label in the {split} data ({len(data)} rows, tasks with labels: "
                     f"{[name for name, count in labels.items() if count]}); give it labels there or drop the task"
                 )
+
+
+def _losses(scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
+    """The mean loss of every task that has one."""
+    return {name: loss for name, each in scores.items() if (loss := each["loss"]) is not None}
 
 
 def _changed(**settings: tuple[Any, Any]) -> dict[str, Any]:

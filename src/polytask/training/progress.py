@@ -44,6 +44,7 @@ class Progress:
     skipped: int = 0
     seconds: float = 0.0
     memory: int = 0
+    learning: int = 0  # parameter tensors that learned when the memory was counted
     best: float | None = None
     best_epoch: int = 0
     stopped: bool = False
@@ -52,4 +53,6 @@ class Progress:
     penalties: list[float] = field(default_factory=list)
     """The model's penalty at every step of the epoch under way, where it has one."""
     conflict: dict[str, Any] | None = None
+    errors: dict[str, float] | None = None
+    """What was left to learn in every pool when the epoch under way began, for a sampler that goes by it."""
     epochs: list[dict[str, Any]] = field(default_factory=list)

@@ -2,35 +2,55 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar, cast
+
+from torch import Tensor
 
 from polytask.errors import PolytaskError
 from polytask.sharing import MultiTaskModel
-from polytask.sharing.starting import start_from
+from polytask.sharing.starting import State, start_from
 from polytask.training.folder import RunFolder, read_json
 
 Model = TypeVar("Model", bound=MultiTaskModel)
+Folders = Path | str | Mapping[str, Path | str] | Iterable[Path | str]
+Start = Folders | State | Mapping[str, State]
+"""Trained weights, or where they are: of one model, or by task."""
 
 
-def start_from_runs(model: Model, folders: Mapping[str, Path | str] | Iterable[Path | str]) -> Model:
-    """Give the network of each task the best weights of a run that trained it; see `sharing.start_from`.
+def start_from_runs(
+    model: Model, folders: Folders, stages: tuple[int, ...] | Literal["all"] = "all", heads: bool = True
+) -> Model:
+    """Give a model the best weights of a run, or the network of each task those of its own one; see
+    `sharing.start_from`.
 
     Args:
-        model: with a network per task; it is changed in place.
-        folders: of runs, by the task to take from each; or the folders of single-task runs, as `polytask compare`
-            leaves them in `runs` for its baseline.
+        model: is changed in place.
+        folders: of one run: its trunk becomes that of the model. Or of runs, by the task to take from each; or the
+            folders of single-task runs, as `polytask compare` leaves them in `runs` for its baseline: then the model
+            has a network per task.
+        stages, heads: as in `sharing.start_from`.
 
     Returns:
         The model.
 
     Raises:
-        PolytaskError: a folder is not that of a finished run; without task names, one that trained several tasks, or
-            two of one task; or as in `sharing.start_from`.
+        PolytaskError: a folder is not that of a finished run; without task names, one of several trained several tasks,
+            or two of one task; or as in `sharing.start_from`.
     """
-    if isinstance(folders, str | Path):
-        folders = [folders]
-    found = folders if isinstance(folders, Mapping) else by_task([Path(each) for each in folders])
-    return start_from(model, {task: RunFolder(Path(folder)).load_best() for task, folder in found.items()})
+    return start_from(model, trained(folders), stages, heads)
+
+
+def trained(start: Start) -> State | Mapping[str, State]:
+    """Trained weights, read from the folders of runs where these are given."""
+    if isinstance(start, str | Path):
+        return RunFolder(Path(start)).load_best()
+    found: Mapping[str, Any] = start if isinstance(start, Mapping) else by_task([Path(each) for each in start])
+    if any(isinstance(each, Tensor) for each in found.values()):
+        return cast(State, found)
+    return {
+        task: RunFolder(Path(each)).load_best() if isinstance(each, str | Path) else each
+        for task, each in found.items()
+    }
 
 
 def by_task(folders: Iterable[Path]) -> dict[str, Path]:

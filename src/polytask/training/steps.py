@@ -45,6 +45,8 @@ class Steps:
         device: where the model is.
         precision: makes the context of every forward pass.
         rank, world: this process and how many there are.
+        groups: draws that a batch is made of, of a sampler per batch (`Batches.groups`): then pieces are whole draws,
+            and each half of a batch has its part of every draw. 0: samples are in random order, pieces of any.
 
     Raises:
         PolytaskError: settings that do not go together.
@@ -65,6 +67,7 @@ class Steps:
         precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
         rank: int = 0,
         world: int = 1,
+        groups: int = 0,
     ) -> None:
         self.model, self.tasks, self.data, self.balancer = model, tuple(tasks), data, balancer
         self.device, self.precision = device or torch.device("cpu"), precision
@@ -73,7 +76,8 @@ class Steps:
         needed = isinstance(balancer, JacobianBalancer) and balancer.only_at_features
         self.at_features = needed or (at_features and not isinstance(balancer, LossBalancer))
         self.samples = balancer.samples if isinstance(balancer, GramianBalancer) else 1
-        self.pieces = -(-accumulate // self.samples) * self.samples
+        self.draws = groups if accumulate > 1 or not groups else 1
+        self.pieces = (self.draws or -(-accumulate // self.samples)) * self.samples
         self.penalty = Penalty(model, self.pieces)
         self.draw: int | None = None
         anything = torch.empty(0) if self.at_features else None
@@ -143,14 +147,17 @@ class Steps:
         """The samples of this process, in pieces: as many on every process."""
         if self.world == 1 and self.pieces == 1:
             return (whole,)
-        number = max(1, min(self.pieces, len(whole) // self.world))
-        number -= number % self.samples
-        if number < self.samples:
+        most = max(1, len(whole) // self.world)
+        if most < self.samples:
             raise PolytaskError(
                 f"{type(self.balancer).__name__} compares {self.samples} parts of every batch, and one of {len(whole)} "
                 f"samples on {self.world} processes can't be cut so; give a larger batch_size"
             )
-        return whole[self.rank :: self.world].tensor_split(number)
+        if self.draws:
+            halves = [draw[k :: self.samples] for draw in whole.tensor_split(self.draws) for k in range(self.samples)]
+            return [half[self.rank :: self.world] for half in halves]
+        number = min(self.pieces, most)
+        return whole[self.rank :: self.world].tensor_split(number - number % self.samples)
 
     def _passes(self, pieces: Sequence[Tensor], whole: Tensor, penalized: bool = False) -> Iterator[Pass]:
         """The forward passes of a batch, one per piece; none where it has not one label."""

@@ -5,6 +5,7 @@ from polytask.balancing.gramian.cagrad import CAGrad
 from polytask.balancing.gramian.config import ConFIG
 from polytask.balancing.gramian.cr_mogm import CRMOGM
 from polytask.balancing.gramian.fairgrad import FairGrad
+from polytask.balancing.gramian.gradient_similarity import GradientSimilarity
 from polytask.balancing.gramian.gradvac import GradVac
 from polytask.balancing.gramian.imtl_g import IMTLG
 from polytask.balancing.gramian.krum import Krum
@@ -29,6 +30,7 @@ __all__ = [
     "DualProj",
     "FairGrad",
     "GradVac",
+    "GradientSimilarity",
     "Krum",
     "NashMTL",
     "PCGrad",

@@ -8,6 +8,7 @@ from polytask.balancing.losses.priority import DTP
 from polytask.balancing.losses.random import RandomWeights
 from polytask.balancing.losses.running import SLAW, CoV
 from polytask.balancing.losses.scale_free import IMTLL, GeometricMean, LogSum
+from polytask.balancing.losses.taskwise_stopping import TaskwiseStopping
 from polytask.balancing.losses.uncertainty import Uncertainty
 from polytask.balancing.losses.worst_case import STCH, ExponentiatedGradient, WorstCase
 
@@ -26,6 +27,7 @@ __all__ = [
     "LogSum",
     "RandomWeights",
     "Static",
+    "TaskwiseStopping",
     "Uncertainty",
     "WorstCase",
 ]

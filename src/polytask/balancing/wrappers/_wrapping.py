@@ -70,6 +70,14 @@ class Wrapping(Remembering, Balancer):
     def end_epoch(self) -> None:
         self.balancer.end_epoch()
 
+    def judged(self, train: Mapping[str, float], validation: Mapping[str, float]) -> None:
+        self.balancer.judged(train, validation)
+
+    @property
+    def lacks(self) -> str:
+        """What the balancer within lacks."""
+        return self.balancer.lacks
+
     def passes(self, tasks: int) -> int:
         return self.balancer.passes(tasks)
 

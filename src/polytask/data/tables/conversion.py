@@ -60,6 +60,87 @@ def to_words(column: pl.Series) -> pl.Series:
     return column.cast(pl.String)
 
 
+def to_text(column: pl.Series) -> pl.Series:
+    """The column as text, blanks at the ends cut; null stays null.
+
+    >>> to_text(pl.Series("review", [" good ", None])).to_list()
+    ['good', None]
+    """
+    if column.dtype.is_nested() or isinstance(column.dtype, pl.Binary | pl.Object):
+        raise PolytaskError(f"column '{column.name}' was to hold text and holds {column.dtype} values")
+    return column.cast(pl.String).str.strip_chars()
+
+
+def to_pictures(column: pl.Series) -> pl.Series:
+    """The column as names of picture files, or as their contents (bytes); null stays null.
+
+    A record of bytes and path, as data sets of pictures have it, becomes its bytes, else its path.
+
+    >>> to_pictures(pl.Series("photo", ["a.png", None])).to_list()
+    ['a.png', None]
+    """
+    if isinstance(column.dtype, pl.Struct):
+        names = [each.name for each in column.dtype.fields]
+        if "bytes" in names and column.struct.field("bytes").is_not_null().any():
+            return column.struct.field("bytes").alias(column.name)
+        if "path" in names:
+            return column.struct.field("path").alias(column.name)
+    if isinstance(column.dtype, pl.Null):
+        return column.cast(pl.String)
+    if not isinstance(column.dtype, pl.String | pl.Binary):
+        raise PolytaskError(
+            f"column '{column.name}' was to hold names of picture files, or pictures as bytes, and holds {column.dtype}"
+        )
+    return column
+
+
+def to_vectors(column: pl.Series) -> pl.Series:
+    """The column as lists of numbers, all of one length; null stays null.
+
+    Text may be [0.5, 2], or numbers with blanks, commas or semicolons between them.
+
+    >>> to_vectors(pl.Series("place", ["[1, 2.5]", None])).to_list()
+    [[1.0, 2.5], None]
+    """
+    if isinstance(column.dtype, pl.String):
+        column = _split_up(column)
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    if isinstance(column.dtype, pl.Null):
+        return column.cast(pl.List(pl.Float64))
+    inner = column.dtype.inner if isinstance(column.dtype, pl.List) else pl.Null()
+    if not (inner.is_numeric() or inner == pl.Boolean):
+        raise PolytaskError(
+            f"column '{column.name}' was to hold vectors (lists of numbers) and holds {column.dtype} values"
+        )
+    lengths = column.list.len()
+    first = lengths.drop_nulls().head(1).to_list()
+    other = (lengths != first[0]).fill_null(value=False).arg_true() if first else []
+    if len(other):
+        row = int(other[0])
+        raise PolytaskError(
+            f"column '{column.name}' was to hold vectors of one length: the first has {first[0]} numbers, row "
+            f"{row + 1} (the header not counted) has {lengths[row]} ({len(other)} of {len(column)} rows have another "
+            "length)"
+        )
+    return column.cast(pl.List(pl.Float64))
+
+
+def _split_up(column: pl.Series) -> pl.Series:
+    """Text as lists of numbers."""
+    bare = column.str.strip_chars().str.strip_chars("[]() ").str.replace_all(r"[,;\s]+", " ").str.strip_chars()
+    pieces = bare.str.split(" ")
+    numbers = pieces.list.eval(pl.element().cast(pl.Float64, strict=False))
+    bad = (column.is_not_null() & (numbers.list.eval(pl.element().is_null()).list.any())).arg_true()
+    if len(bad):
+        row = int(bad[0])
+        raise PolytaskError(
+            f"column '{column.name}' was to hold vectors such as [0.5, 2], and row {row + 1} (the header not counted) "
+            f"holds '{column[row]}' ({len(bad)} of {len(column)} rows are like that)"
+        )
+    return numbers
+
+
 FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%d-%m-%Y", "%Y%m%d")
 TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S%.f", "T%H:%M", "T%H:%M:%S", "T%H:%M:%S%.f", "T%H:%M:%S%.fZ")
 

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,16 @@ CLIP = 10.0
 
 @dataclass(frozen=True)
 class Encoder(ABC):
-    """One fitted column: first `convert` (checks every cell), then `encode`."""
+    """One fitted column: first `convert` (checks every cell), then `numbers`, `codes` and `inputs`.
+
+    What `fit` can be told besides the column (the arguments after it) can be said in the table's YAML file, as in
+    `photo: {kind: image, size: 64}`.
+    """
+
+    as_written: ClassVar[bool] = False
+    """Cells of a CSV file are read as they are written (007 is not 7)."""
+    own_input: ClassVar[bool] = False
+    """It gives the network an input of its own, named after the column."""
 
     name: str
 
@@ -30,7 +40,7 @@ class Encoder(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, column: pl.Series) -> Self | None:
+    def fit(cls, column: pl.Series) -> "Encoder | None":
         """Learn from the converted training rows; None when they hold nothing to tell rows apart."""
 
     @property
@@ -51,10 +61,22 @@ class Encoder(ABC):
         """The column for "categories", [rows], or None."""
         return None
 
+    def inputs(self, column: pl.Series) -> dict[str, np.ndarray[Any, Any]]:
+        """Network inputs of this column alone, by name, [rows, ...] each; none by default."""
+        return {}
+
+    def placed(self, folder: Path) -> "Encoder":
+        """The same for a table in another folder, which names of files are relative to."""
+        return self
+
+    def told(self, column: pl.Series) -> list[str]:
+        """What a reader of predictions for these converted cells should know."""
+        return []
+
     def to_json(self) -> dict[str, Any]:
         return {
             "encoder": type(self).__name__,
-            **{each.name: getattr(self, each.name) for each in fields(self)},
+            **{each.name: getattr(self, each.name) for each in fields(self) if each.compare},
         }
 
     @classmethod
@@ -190,6 +212,8 @@ class CategoryEncoder(Encoder):
     [2, 0, 0, 0]
     """
 
+    as_written = True
+
     vocabulary: tuple[str, ...]
 
     @staticmethod
@@ -210,6 +234,19 @@ class CategoryEncoder(Encoder):
     def codes(self, column: pl.Series) -> Codes:
         known = column.cast(pl.Enum(list(self.vocabulary)), strict=False)
         return (known.to_physical().cast(pl.Int32) + 1).fill_null(0).to_numpy()
+
+    def told(self, column: pl.Series) -> list[str]:
+        unseen = column.drop_nulls()
+        unseen = unseen.filter(~unseen.is_in(list(self.vocabulary)))
+        if not len(unseen):
+            return []
+        counts = unseen.value_counts(sort=True)
+        shown = ", ".join(f"'{each}'" for each in counts[self.name].head(3).to_list())
+        more = ", ..." if len(counts) > 3 else ""
+        return [
+            f"column '{self.name}': {len(unseen):,} of {len(column):,} rows hold a category that the training rows "
+            f"did not teach ({shown}{more}); they count as unknown"
+        ]
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "vocabulary": list(self.vocabulary)}

@@ -45,6 +45,8 @@ def _one_to_one(both: pl.DataFrame) -> bool:
 def _straight(both: pl.DataFrame) -> bool:
     left, right = both.iter_columns()
     if not (left.dtype.is_numeric() and right.dtype.is_numeric()):
+        if any(column.dtype.is_nested() or isinstance(column.dtype, pl.Binary) for column in (left, right)):
+            return False  # vectors and pictures
         words = [to_words(column) for column in (left, right)]
         return bool((words[0] == words[1]).all())
     found = both.select(pl.corr(*both.columns)).item()

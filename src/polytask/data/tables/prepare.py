@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
-import torch
 from torch import Tensor
 
 from polytask.data.arrays import TensorData
 from polytask.data.splits import DEFAULT_FRACTIONS
+from polytask.data.tables.columns import ColumnsOnDisk, Table, taken
+from polytask.data.tables.encoded import write_encoded
+from polytask.data.tables.images import UnreadableImages
 from polytask.data.tables.leaks import recodings
 from polytask.data.tables.overrides import Overrides
 from polytask.data.tables.preprocessing import TablePreprocessing
-from polytask.data.tables.reading import column_of
-from polytask.data.tables.schema import TableSchema, infer, require_inputs
-from polytask.data.tables.splitting import check_splits, given_split, random_split, rows_alike, shared_groups
+from polytask.data.tables.schema import TableSchema, require_inputs
+from polytask.data.tables.split_rule import divide
+from polytask.data.tables.splitting import check_splits, rows_alike
 from polytask.data.tables.targets import Target
 from polytask.errors import PolytaskError
 from polytask.tasks import Task
@@ -40,11 +43,13 @@ class PreparedTable:
 
 
 def prepare(
-    frame: pl.DataFrame,
+    frame: pl.DataFrame | ColumnsOnDisk,
     targets: Sequence[str] = (),
     overrides: Overrides | None = None,
     seed: int = 0,
     fractions: Mapping[str, float] = DEFAULT_FRACTIONS,
+    folder: str | Path = "",
+    into: Path | None = None,
 ) -> PreparedTable:
     """Take the columns of a table for inputs, targets, groups; split the rows; learn the preprocessing.
 
@@ -53,14 +58,19 @@ def prepare(
     rows alone. Target columns are never inputs.
 
     Args:
-        frame: the table, missing values null (as `read_table` gives it).
+        frame: the table, missing values null (as `read_table` gives it), or one that is not held in memory.
         targets: `column:kind`, see `Target.parse`; those of `overrides` when empty.
         overrides: what is said rather than guessed about columns.
         seed: chooses the split.
         fractions: shares of the splits.
+        folder: what names of files (pictures) in the table are relative to.
+        into: a folder for the encoded columns, which then are mapped from files rather than held in memory.
 
     Raises:
-        PolytaskError: see `infer`, `Target` and `check_splits`.
+        PolytaskError: see `infer`, `Target` and `check_splits`; a full disk.
+
+    Cost: of a table on disk, about 250 bytes per row in memory, however many columns there are: one of them, the
+    labels, the splits, numbers that say which rows are alike. Every column is read five times.
 
     >>> frame = pl.DataFrame({"x": range(400), "job": ["cook", "nurse"] * 200, "tall": [0, 1, 1, 0] * 100})
     >>> prepared = prepare(frame.with_columns(pl.col("x") * 1.5), ["tall:binary"])
@@ -69,39 +79,34 @@ def prepare(
     """
     overrides = overrides or Overrides()
     overrides.check(frame.columns)
-    wanted = [Target.parse(text, frame.columns) for text in targets or overrides.targets]
+    wanted = overrides.wanted(targets, frame.columns)
     overrides.check_targets(target.name for target in wanted)
     uses = _uses(wanted, overrides)
-    frame, schema = infer(frame, overrides.columns, uses)
+    table, schema = taken(frame, overrides.columns, uses)
     require_inputs(schema.columns)
-    made = {target.name: target.make(frame) for target in wanted}
+    made = {
+        target.name: target.make(table.select(target.columns), overrides.classes.get(target.name, ()))
+        for target in wanted
+    }
     labels = {name: tensor for name, (_, tensor, _) in made.items()}
 
     inputs = [column.name for column in schema.inputs]
-    alike = rows_alike(frame, [overrides.group] if overrides.group else inputs)
-    rows = (
-        given_split(column_of(frame, overrides.split, "split column"), alike, seed)
-        if overrides.split
-        else random_split(alike, seed, fractions)
-    )
-    crossing = shared_groups(rows, alike) if overrides.split else {}
-    if crossing and overrides.group:
-        raise PolytaskError(
-            f"the split column '{overrides.split}' divides groups of '{overrides.group}': "
-            f"{', '.join(f'{count} are in {pair}' for pair, count in crossing.items())}; put every group in one split"
-        )
-    notes = check_splits(rows, [task for task, _, _ in made.values()], labels)
+    division = divide(overrides.rule, table, _alike(table, inputs), labels, overrides.group, seed, fractions)
+    rows = division.rows
+    notes = division.notes + check_splits(rows, [task for task, _, _ in made.values()], labels)
     tasks = tuple(overrides.marked(task.fitted(labels[task.name][rows["train"]])) for task, _, _ in made.values())
 
-    preprocessing = TablePreprocessing.fit(frame, schema.inputs, rows["train"], overrides.missing)
-    data = {
-        name: TensorData(preprocessing.encode(frame, these), {task: each[these] for task, each in labels.items()})
-        for name, these in rows.items()
-    }
+    preprocessing = TablePreprocessing.fit(table, schema.inputs, rows["train"], overrides.missing, str(folder))
+    try:
+        data = (
+            _encoded(preprocessing, table, rows, labels)
+            if into is None
+            else write_encoded(preprocessing, table, rows, labels, into)
+        )
+    except UnreadableImages as error:
+        raise preprocessing.all_unreadable(table, error) from None
     aside = [column for target in wanted for column in target.columns]
-    notes = [told for _, _, told in made.values() if told] + _leaks(frame, inputs, aside) + notes
-    notes += [f"{count:,} different inputs are both in {pair}" for pair, count in crossing.items()]
-    notes += _twins(alike) if not overrides.group and not overrides.split else []
+    notes = [told for _, _, told in made.values() if told] + _leaks(table, inputs, aside) + notes
     notes += [f"column '{name}' is left out: it {why}" for name, why in preprocessing.left_out]
     return PreparedTable(tasks, data, preprocessing, schema, tuple(notes))
 
@@ -115,25 +120,38 @@ def _uses(wanted: Sequence[Target], overrides: Overrides) -> dict[str, str]:
     if twice:
         raise PolytaskError(f"target '{twice[0]}' is named twice; a task needs a name of its own")
     uses = {column: f"target {target.kind or ''}".strip() for target in wanted for column in target.columns}
-    for name, use in ((overrides.group, "group"), (overrides.split, "split")):
+    for name, use in (({overrides.group: "group"} if overrides.group else {}) | overrides.rule.uses()).items():
         if name in uses:
             raise PolytaskError(f"column '{name}' cannot be a target and the {use} column at once")
-        uses |= {name: use} if name else {}
+        if name != overrides.rule.time or name not in overrides.columns:  # the time may be an input, if said
+            uses[name] = use
     return uses
 
 
-def _leaks(frame: pl.DataFrame, inputs: Sequence[str], targets: Sequence[str]) -> list[str]:
+def _encoded(
+    preprocessing: TablePreprocessing, table: Table, rows: Mapping[str, Tensor], labels: Mapping[str, Tensor]
+) -> dict[str, TensorData]:
+    """The splits in memory."""
+    return {
+        name: TensorData(preprocessing.encode(table, these), {task: each[these] for task, each in labels.items()})
+        for name, these in rows.items()
+    }
+
+
+def _alike(table: Table, names: Sequence[str]) -> Tensor:
+    """A number per row, equal where all these columns are equal; one column at a time is looked at."""
+    mixed = pl.Series("rows", [0], pl.UInt64).new_from_index(0, table.height)
+    for name in names:
+        mixed = pl.DataFrame([mixed, table[name].rename("")]).hash_rows(seed=0).rename("rows")
+    return rows_alike(mixed.to_frame(), ["rows"])
+
+
+def _leaks(table: Table, inputs: Sequence[str], targets: Sequence[str]) -> list[str]:
+    aside = table.select(targets)
+    found = [pair for name in inputs for pair in recodings(aside.with_columns(table[name]), [name], targets)]
     return [
         f"WARNING: input column '{name}' tells target '{target}' exactly: if it would not be known when "
         f"predicting, "
         f"drop it (columns: {{{name}: drop}} in the table's YAML file)"
-        for name, target in recodings(frame, inputs, targets)
+        for name, target in found
     ]
-
-
-def _twins(alike: Tensor) -> list[str]:
-    """Say how many rows repeat another row's inputs."""
-    repeated = len(alike) - len(torch.unique(alike))
-    if not repeated:
-        return []
-    return [f"{repeated:,} rows repeat the inputs of another row; rows with the same inputs share a split"]

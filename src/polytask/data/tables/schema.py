@@ -1,16 +1,25 @@
 """What each column of a table was taken for, and why."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
 from polytask.data.tables.conversion import parse_dates
-from polytask.data.tables.kinds import BOOLEAN, CATEGORY, DATE, DROP, NUMBER, Kind
+from polytask.data.tables.kinds import BOOLEAN, CATEGORY, DATE, DROP, IMAGE, NUMBER, TEXT, VECTOR, Kind
 from polytask.errors import PolytaskError
 
 FEW = 20
 """Text with at most so many different values is never taken for an identifier."""
+SENTENCE = 5
+"""Texts with so many words on average, most of them different, are taken for text rather than for identifiers; with
+twice as many even where they repeat."""
+SAMPLE = 1000
+TAKEN = ("numbers", "categories")
+"""Names of the inputs that columns share."""
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+"""What names of picture files end in."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +70,13 @@ def infer(
 
     * a `bool` column is boolean, a date or time column a date; numbers are numbers however few there are
       (codes such as 1, 2, 3 for colours must be declared a category);
-    * text is taken for numbers or dates when every cell is one, else for a category;
+    * text is taken for numbers, dates or vectors when every cell is one, for images when every cell is the name of
+      a picture file; for text when more than 20 different values are more than half of all and have five words or
+      more on average (ten where they are fewer); else for a category;
+    * lists of numbers, all of one length, are vectors; bytes that begin as picture files do are images;
     * left out, with the reason: columns without a value, with one value only, text with more than 20
-      different values that are more than half of all (identifiers, free text), whole numbers that count the
-      rows, lists.
+      different values that are more than half of all and have fewer words (identifiers), whole numbers that count
+      the rows, other lists.
 
     Args:
         frame: the table, missing values null.
@@ -81,6 +93,11 @@ def infer(
     typed, columns = [], []
     for column in frame.iter_columns():
         values, kind, reason = _take(column, declared.get(column.name))
+        if kind.own_input and column.name in TAKEN and column.name not in uses:
+            raise PolytaskError(
+                f"a column of kind {kind} can't be called '{column.name}': the network's input of all {column.name} is "
+                "called so; rename the column, or drop it"
+            )
         use = uses.get(column.name, "input" if kind.encoder else "")
         aside = column.name in uses
         columns.append(_described(values, DROP if aside else kind, "" if aside else reason, use))
@@ -97,8 +114,8 @@ def _take(column: pl.Series, declared: Kind | None) -> tuple[pl.Series, Kind, st
 
 
 def _guess(column: pl.Series) -> tuple[pl.Series, Kind, str]:
-    if column.dtype.is_nested() or isinstance(column.dtype, pl.Binary | pl.Object):
-        return column, DROP, f"cells of type {column.dtype} are neither numbers nor words"
+    if isinstance(column.dtype, pl.List | pl.Array | pl.Struct | pl.Binary | pl.Object):
+        return column, *_guess_cells(column)
     if isinstance(column.dtype, pl.String):
         column = _plain(column)
     distinct, there = column.drop_nulls().n_unique(), len(column) - column.null_count()
@@ -111,15 +128,51 @@ def _guess(column: pl.Series) -> tuple[pl.Series, Kind, str]:
     for fits, kind, reason in _BY_TYPE:
         if fits(column.dtype):
             return (column, DROP, "counts the rows") if _counts_rows(column) else (column, kind, reason)
-    if distinct > max(FEW, there / 2):
-        return (
-            column,
-            DROP,
-            f"{distinct:,} different texts in {there:,} rows: an identifier or free text{_hint(column)}",
-        )
-    return column, CATEGORY, f"{distinct:,} different texts{_hint(column)}"
+    return column, *_guess_text(column, distinct, there)
 
 
+def _guess_text(column: pl.Series, distinct: int, there: int) -> tuple[Kind, str]:
+    """Text that is neither numbers nor dates."""
+    sample = column.drop_nulls().head(SAMPLE)
+    if _are_pictures(sample):
+        return IMAGE, "names of picture files"
+    if sample.str.contains(r"^\s*[\[(].*[\])]\s*$").all() and _fits(VECTOR, column):
+        return VECTOR, "lists of numbers, all of one length"
+    words = float(sample.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
+    mostly_different = distinct > max(FEW, there / 2)
+    if distinct > FEW and words >= (SENTENCE if mostly_different else 2 * SENTENCE):
+        return TEXT, f"{distinct:,} different texts in {there:,} rows, {words:.0f} words on average"
+    if not mostly_different:
+        return CATEGORY, f"{distinct:,} different texts{_hint(column)}"
+    return DROP, f"{distinct:,} different texts in {there:,} rows: an identifier or free text{_hint(column)}"
+
+
+def _guess_cells(column: pl.Series) -> tuple[Kind, str]:
+    """Cells that are neither numbers nor words."""
+    if column.null_count() < len(column) and _fits(VECTOR, column):
+        return VECTOR, "lists of numbers, all of one length"
+    if _fits(IMAGE, column) and _are_pictures(IMAGE.convert(column).drop_nulls().head(FEW)):
+        return IMAGE, "contents of picture files"
+    return DROP, f"cells of type {column.dtype} are neither numbers nor words"
+
+
+def _fits(kind: Kind, column: pl.Series) -> bool:
+    try:
+        kind.convert(column)
+    except PolytaskError:
+        return False
+    return True
+
+
+def _are_pictures(column: pl.Series) -> bool:
+    """Names of pictures, or bytes that begin as PNG, JPEG, WebP, GIF, BMP and TIFF files do."""
+    if isinstance(column.dtype, pl.String):
+        return len(column) > 0 and column.str.to_lowercase().str.contains(_PICTURE).all()
+    marks = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+    return len(column) > 0 and all(each.startswith(marks) for each in column.to_list())
+
+
+_PICTURE = rf"({'|'.join(re.escape(each) for each in PICTURES)})$"
 _BY_TYPE = (
     (lambda dtype: isinstance(dtype, pl.Boolean), BOOLEAN, "true or false"),
     (lambda dtype: dtype.is_numeric() or isinstance(dtype, pl.Duration), NUMBER, "numbers"),
@@ -157,9 +210,9 @@ def _hint(text: pl.Series) -> str:
 
 def _described(column: pl.Series, kind: Kind, reason: str, use: str) -> Column:
     there = column.drop_nulls()
-    nested = column.dtype.is_nested()
-    distinct = 0 if nested else there.n_unique()
-    examples = [] if nested else there.head(1000).unique(maintain_order=True).head(3).cast(pl.String).to_list()
+    silent = column.dtype.is_nested() or isinstance(column.dtype, pl.Binary | pl.Object)
+    distinct = 0 if silent else there.n_unique()
+    examples = [] if silent else there.head(SAMPLE).unique(maintain_order=True).head(3).cast(pl.String).to_list()
     shown = tuple(each if len(each) <= 16 else each[:15] + "…" for each in examples)
     return Column(column.name, kind, reason, distinct, column.null_count() / max(len(column), 1), shown, use)
 

@@ -1,7 +1,6 @@
 """Which rows of a table train, choose and test; and whether that can work."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -9,8 +8,9 @@ import torch
 from torch import Tensor
 
 from polytask._text import did_you_mean
-from polytask.data.splits import DEFAULT_FRACTIONS, split
-from polytask.data.tables.conversion import to_words
+from polytask.data.bookkeeping import refuse_unlabelled
+from polytask.data.splits import DEFAULT_FRACTIONS
+from polytask.data.tables.conversion import to_days, to_numbers, to_words
 from polytask.errors import PolytaskError
 from polytask.tasks import MISSING_CLASS, Task, present
 
@@ -43,24 +43,42 @@ def rows_alike(frame: pl.DataFrame, names: Iterable[str]) -> Tensor:
     return torch.from_numpy(number[group])
 
 
-def shared_groups(rows: Mapping[str, Tensor], groups: Tensor) -> dict[str, int]:
-    """How many groups two splits have in common, by the names of the two; without those that have none.
+def group_numbers(column: pl.Series, alike: Tensor) -> Tensor:
+    """A number per row, equal in one group; rows without a group are in one with those that have the same inputs.
 
-    >>> shared_groups({"train": torch.tensor([0, 1]), "test": torch.tensor([2])}, torch.tensor([5, 6, 5]))
-    {'train and test': 1}
+    >>> group_numbers(pl.Series(["a", None, "a", None]), torch.tensor([0, 1, 2, 1]))
+    tensor([0, 5, 0, 5])
     """
-    own = {name: torch.unique(groups[these]) for name, these in rows.items()}
-    found = {f"{a} and {b}": int(torch.isin(own[a], own[b]).sum()) for a, b in combinations(own, 2)}
-    return {pair: count for pair, count in found.items() if count}
+    number = rows_alike(column.to_frame(), [column.name])
+    missing = torch.from_numpy(column.is_null().to_numpy().copy())
+    return torch.where(missing, len(number) + alike, number)
 
 
-def random_split(groups: Tensor, seed: int, fractions: Mapping[str, float] = DEFAULT_FRACTIONS) -> dict[str, Tensor]:
-    """Rows of each split; rows of one group stay together."""
-    return split(len(groups), fractions, seed, groups)
+def times_of(column: pl.Series) -> Tensor:
+    """The time of every row, as a number: numbers as they are, dates as days.
+
+    Raises:
+        PolytaskError: a time is missing, or is neither a number nor a date.
+
+    >>> times_of(pl.Series("day", ["1970-01-03", "1970-01-02"]))
+    tensor([2., 1.], dtype=torch.float64)
+    """
+    if missing := column.null_count():
+        first = int(column.is_null().arg_true()[0]) + 1
+        raise PolytaskError(
+            f"column '{column.name}' was to give the time of every row for the split and is missing in {missing:,} of "
+            f"{len(column):,} rows (first: row {first}, the header not counted): fill it in, leave these rows out, or "
+            "split otherwise"
+        )
+    if isinstance(column.dtype, pl.String):
+        numbers = column.cast(pl.Float64, strict=False)
+        column = column if numbers.null_count() else numbers
+    found = to_numbers(column) if column.dtype.is_numeric() else to_days(column)
+    return torch.from_numpy(found.cast(pl.Float64).to_numpy().copy())
 
 
-def given_split(column: pl.Series, groups: Tensor, seed: int) -> dict[str, Tensor]:
-    """Rows of each split as a column says; without validation rows, 15 % of the training rows validate."""
+def given_rows(column: pl.Series) -> dict[str, Tensor]:
+    """Rows of each split as a column says; of validation there may be none."""
     words = to_words(column).str.to_lowercase()
     unknown = words.filter(~words.is_in(list(SPLIT_WORDS)) | words.is_null())
     if len(unknown):
@@ -75,10 +93,6 @@ def given_split(column: pl.Series, groups: Tensor, seed: int) -> dict[str, Tenso
     }
     if not len(found["train"]):
         raise PolytaskError(f"split column '{column.name}' leaves no row to train on; mark rows with 'train'")
-    if not len(found["validation"]):
-        train = found["train"]
-        inner = split(len(train), {"train": 0.85, "validation": 0.15}, seed, groups[train])
-        found |= {name: train[rows] for name, rows in inner.items()}
     return found
 
 
@@ -91,7 +105,11 @@ def check_splits(splits: Mapping[str, Tensor], tasks: Sequence[Task], targets: M
     for name, rows in splits.items():
         if not len(rows):
             raise PolytaskError(f"the {name} split is empty; {_WAY_OUT}")
-        for task in tasks:
+    for task in tasks:
+        there = present(targets[task.name]).reshape(len(targets[task.name]), -1).any(1)
+        labelled = {name: int(there[rows].sum()) for name, rows in splits.items()}
+        refuse_unlabelled(task.name, labelled, {name: len(rows) for name, rows in splits.items()})
+        for name, rows in splits.items():
             _check_task(name, task, targets[task.name][rows])
     small = [f"{name} ({len(rows)} rows)" for name, rows in splits.items() if len(rows) < SMALL]
     told = [f"small splits: {', '.join(small)}; differences between methods there are mostly chance"] if small else []
@@ -103,12 +121,11 @@ _WAY_OUT = "give more rows, another seed, or a split column"
 
 def _check_task(split_name: str, task: Task, target: Tensor) -> None:
     columns = target.reshape(len(target), -1).T
-    for column in columns:
+    for k, column in enumerate(columns):
         labels = column[present(column)]
         if not len(labels):
-            raise PolytaskError(
-                f"task '{task.name}' has no label in the {split_name} split ({len(target)} rows); {_WAY_OUT}"
-            )
+            what = f"'{task.class_names[k]}' of task '{task.name}'" if task.class_names else f"task '{task.name}'"
+            raise PolytaskError(f"{what} has no label in the {split_name} split ({len(target)} rows); {_WAY_OUT}")
         if bool((labels == labels[0]).all()):
             raise PolytaskError(
                 f"the {split_name} split is too small for task '{task.name}': all {len(labels)} labels "

@@ -25,20 +25,30 @@ class TargetKind(ABC):
 
     word: ClassVar[str]
 
+    classes: ClassVar[tuple[int, int]] = (0, 0)
+    """How many classes can be declared, from and to; (0, 0) for kinds without."""
+
     @classmethod
     @abstractmethod
-    def make(cls, name: str, columns: Sequence[pl.Series]) -> tuple[Task, Tensor]:
-        """The task (not yet fitted) and its labels, missing ones marked."""
+    def make(cls, name: str, columns: Sequence[pl.Series], classes: Sequence[str] = ()) -> tuple[Task, Tensor]:
+        """The task (not yet fitted) and its labels, missing ones marked.
+
+        Args:
+            name: of the task.
+            columns: its labels.
+            classes: all labels that there may be, in order; those that are there where none are given.
+        """
 
 
 class BinaryTarget(TargetKind):
     """One column with two different values; the second in order is the positive one."""
 
     word = "binary"
+    classes = (2, 2)
 
     @classmethod
-    def make(cls, name: str, columns: Sequence[pl.Series]) -> tuple[Task, Tensor]:
-        labels = _values(_single(name, columns, cls.word))
+    def make(cls, name: str, columns: Sequence[pl.Series], classes: Sequence[str] = ()) -> tuple[Task, Tensor]:
+        labels = _declared(name, _single(name, columns, cls.word), classes) or _values(columns[0])
         if len(labels) > 2:
             raise PolytaskError(
                 f"target '{name}' was to be binary and has {_count(labels)}; "
@@ -51,10 +61,13 @@ class MultiClassTarget(TargetKind):
     """One column; every different value is a class."""
 
     word = "multiclass"
+    classes = (2, 1_000_000)
 
     @classmethod
-    def make(cls, name: str, columns: Sequence[pl.Series]) -> tuple[Task, Tensor]:
+    def make(cls, name: str, columns: Sequence[pl.Series], classes: Sequence[str] = ()) -> tuple[Task, Tensor]:
         column = _single(name, columns, cls.word)
+        if declared := _declared(name, column, classes):
+            return MultiClass(name, classes=declared), _codes(column, declared)
         labels = _values(column)
         if len(labels) > max(SHOWN, (len(column) - column.null_count()) / 2):
             raise PolytaskError(
@@ -71,7 +84,7 @@ class MultiLabelTarget(TargetKind):
     word = "multilabel"
 
     @classmethod
-    def make(cls, name: str, columns: Sequence[pl.Series]) -> tuple[Task, Tensor]:
+    def make(cls, name: str, columns: Sequence[pl.Series], classes: Sequence[str] = ()) -> tuple[Task, Tensor]:
         codes = [BinaryTarget.make(column.name, [column])[1] for column in columns]
         return MultiLabel(name, labels=tuple(column.name for column in columns)), torch.stack(codes, 1)
 
@@ -82,7 +95,7 @@ class RegressionTarget(TargetKind):
     word = "regression"
 
     @classmethod
-    def make(cls, name: str, columns: Sequence[pl.Series]) -> tuple[Task, Tensor]:
+    def make(cls, name: str, columns: Sequence[pl.Series], classes: Sequence[str] = ()) -> tuple[Task, Tensor]:
         column = _single(name, columns, cls.word)
         _values(column)
         numbers = to_numbers(column).cast(pl.Float32).fill_null(float("nan"))
@@ -130,14 +143,32 @@ class Target:
                 raise PolytaskError(f"the table has no target column '{column}': {did_you_mean(column, names)}")
         return target
 
-    def make(self, frame: pl.DataFrame) -> tuple[Task, Tensor, str]:
-        """The task, its labels, and a sentence about what was guessed (or none)."""
+    def make(self, frame: pl.DataFrame, classes: Sequence[str] = ()) -> tuple[Task, Tensor, str]:
+        """The task, its labels, and a sentence about what was guessed (or none).
+
+        Args:
+            frame: the table.
+            classes: all labels that there may be, in order; those that are there where none are given.
+        """
         columns = [column_of(frame, name, "target column") for name in self.columns]
+        kind, told = self.taken_for(frame, classes)
+        fewest, most = kind.classes
+        if classes and not fewest <= len(classes) <= most:
+            raise PolytaskError(
+                f"target '{self.name}' is {kind.word}, and {len(classes)} classes are declared for it "
+                f"({', '.join(classes)}); " + (f"it has {fewest}" if fewest == most > 0 else "declare none for it")
+            )
+        note = f"target '{self.name}' was taken for {kind.word} ({told}); add :kind to say otherwise" if told else ""
+        return *kind.make(self.name, columns, classes), note
+
+    def taken_for(self, frame: pl.DataFrame, classes: Sequence[str] = ()) -> tuple[type[TargetKind], str]:
+        """Its kind, and why where that was guessed."""
         if self.kind is not None:
-            return *TARGET_KINDS[self.kind].make(self.name, columns), ""
-        kind, reason = _guess(columns)
-        told = f"target '{self.name}' was taken for {kind.word} ({reason}); add :kind to say otherwise"
-        return *kind.make(self.name, columns), told
+            return TARGET_KINDS[self.kind], ""
+        if classes:
+            kind = BinaryTarget if len(classes) == BinaryTarget.classes[1] else MultiClassTarget
+            return kind, f"{len(classes)} classes are declared"
+        return _guess([column_of(frame, name, "target column") for name in self.columns])
 
 
 def _guess(columns: Sequence[pl.Series]) -> tuple[type[TargetKind], str]:
@@ -175,6 +206,24 @@ def _values(column: pl.Series) -> tuple[str, ...]:
             "drop the target, or look at the column"
         )
     return values
+
+
+def _declared(name: str, column: pl.Series, classes: Sequence[str]) -> tuple[str, ...]:
+    """The declared classes, none where there are none; an error where a label is none of them."""
+    if not classes:
+        return ()
+    if len(set(classes)) < len(classes):
+        raise PolytaskError(f"the classes of target '{name}' must differ, got {', '.join(classes)}")
+    words = to_words(column)
+    other = (words.is_not_null() & ~words.is_in(list(classes))).arg_true()
+    if len(other):
+        row = int(other[0])
+        raise PolytaskError(
+            f"target '{name}' has labels outside its declared classes: row {row + 1} (the header not counted) holds "
+            f"'{words[row]}', and {len(other)} of {len(column)} rows are like that; "
+            f"{did_you_mean(str(words[row]), classes)}"
+        )
+    return tuple(classes)
 
 
 def _codes(column: pl.Series, labels: tuple[str, ...]) -> Tensor:

@@ -1,7 +1,7 @@
 """Fully connected layers, for vectors and tables."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -48,21 +48,33 @@ class MLP:
             raise PolytaskError(f"dropout must be from 0 to below 1, got {self.dropout}")
 
     def __call__(self) -> SequentialBackbone:
-        width = self.inputs.width if isinstance(self.inputs, TableInputs) else self.inputs
-        stages: list[nn.Module] = []
-        for below, above in pairwise((width, *self.widths)):
-            layers: OrderedDict[str, nn.Module] = OrderedDict()
-            if not stages:
-                layers["inputs"] = TableEncoder(self.inputs) if isinstance(self.inputs, TableInputs) else _Flat(width)
-            layers["linear"] = nn.Linear(below, above)
-            layers["relu"] = nn.ReLU(inplace=True)
-            if self.dropout:
-                layers["dropout"] = nn.Dropout(self.dropout)
-            stages.append(nn.Sequential(layers))
-        return SequentialBackbone(stages, self.widths)
+        if isinstance(self.inputs, TableInputs):
+            return layers(TableEncoder(self.inputs), self.inputs.width, self.widths, self.dropout)
+        return layers(Flat(self.inputs), self.inputs, self.widths, self.dropout)
 
 
-class _Flat(nn.Module):
+def layers(inputs: nn.Module, width: int, widths: Sequence[int], dropout: float = 0.0) -> SequentialBackbone:
+    """A backbone of fully connected layers with ReLU, a stage each, on what a module makes of the inputs.
+
+    Args:
+        inputs: gives [b, width]; it is part of the first stage.
+        width, widths: of what it gives, and of the layers.
+        dropout: after every layer.
+    """
+    stages: list[nn.Module] = []
+    for below, above in pairwise((width, *widths)):
+        parts: OrderedDict[str, nn.Module] = OrderedDict()
+        if not stages:
+            parts["inputs"] = inputs
+        parts["linear"] = nn.Linear(below, above)
+        parts["relu"] = nn.ReLU(inplace=True)
+        if dropout:
+            parts["dropout"] = nn.Dropout(dropout)
+        stages.append(nn.Sequential(parts))
+    return SequentialBackbone(stages, widths)
+
+
+class Flat(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width

@@ -43,6 +43,10 @@ class TableInputs:
         """How many numbers describe a row once the categories are vectors."""
         return self.numbers + sum(self.embedding_widths)
 
+    def __call__(self) -> "TableEncoder":
+        """A fresh module that reads such rows."""
+        return TableEncoder(self)
+
 
 class TableEncoder(nn.Module):
     """A row of a table as one vector: its numbers, then a learned vector for each of its categories.
@@ -57,9 +61,13 @@ class TableEncoder(nn.Module):
     torch.Size([2, 6])
     """
 
+    whole_rows = True
+    """It reads the dict of all inputs, not one of them."""
+
     def __init__(self, inputs: TableInputs) -> None:
         super().__init__()
         self.inputs = inputs
+        self.width = inputs.width
         self.embeddings = nn.ModuleList(
             nn.Embedding(codes, width)
             for codes, width in zip(inputs.cardinalities, inputs.embedding_widths, strict=True)

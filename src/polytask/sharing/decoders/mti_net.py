@@ -13,7 +13,7 @@ from polytask.sharing._per_task import PerTask
 from polytask.sharing.backbone import Backbone, build
 from polytask.sharing.decoders._scales import PYRAMID, Aggregation, FeaturePropagation, Scale, check_pyramid
 from polytask.sharing.decoders.pad_net import check_channels, main_tasks
-from polytask.sharing.heads import image_size, pool, resize
+from polytask.sharing.heads import apply_head, image_size, pool, resize
 from polytask.sharing.model import MultiTaskModel
 from polytask.tasks import Task
 
@@ -105,7 +105,7 @@ class MTINet(MultiTaskModel):
         predictions = self._dense(trunk, [name for name in asked if name in self.dense], inputs)
         for name in asked:
             if name not in self.dense:
-                predictions[name] = self.vectors.of(name)(pool(trunk[-1]))
+                predictions[name] = apply_head(self.vectors.of(name), pool(trunk[-1]), inputs)
         return {name: predictions[name] for name in asked}, None
 
     def _dense(self, trunk: Sequence[Tensor], asked: Sequence[str], inputs: Any) -> dict[str, Tensor]:

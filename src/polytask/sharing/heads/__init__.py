@@ -5,7 +5,7 @@ from polytask.sharing.heads.deeplab import DeepLab
 from polytask.sharing.heads.dense import DenseHead
 from polytask.sharing.heads.fpn import FPN, resize
 from polytask.sharing.heads.last import LastMap
-from polytask.sharing.heads.making import image_size, make_head, predict, reads
+from polytask.sharing.heads.making import apply_head, image_size, make_head, predict, reads
 from polytask.sharing.heads.pooling import pool
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "DeepLab",
     "DenseHead",
     "LastMap",
+    "apply_head",
     "image_size",
     "make_head",
     "pool",

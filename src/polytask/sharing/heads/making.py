@@ -12,7 +12,7 @@ from polytask.sharing.heads.dense import DenseHead
 from polytask.sharing.heads.fpn import FPN
 from polytask.sharing.heads.last import LastMap
 from polytask.sharing.heads.pooling import pool
-from polytask.tasks import Task
+from polytask.tasks import MemberHeads, Task
 
 
 def decoder_for(backbone: Backbone, decoder: Decoder | None) -> Decoder:
@@ -51,7 +51,12 @@ def predict(head: nn.Module, features: list[Tensor], inputs: Any) -> Tensor:
     """What a head of `make_head` says to the features of all stages: [b, outputs], or a map in the inputs' size."""
     if isinstance(head, DenseHead):
         return head(features, image_size(inputs))
-    return head(pool(features[-1]))
+    return apply_head(head, pool(features[-1]), inputs)
+
+
+def apply_head(head: nn.Module, z: Tensor, inputs: Any) -> Tensor:
+    """What a head says to a pooled feature [b, c]; the heads of many members are told whose rows they are."""
+    return head(z, inputs) if isinstance(head, MemberHeads) else head(z)
 
 
 def image_size(inputs: Any) -> tuple[int, int]:

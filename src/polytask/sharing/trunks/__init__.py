@@ -11,6 +11,8 @@ from polytask.sharing.trunks.hard import HardSharing
 from polytask.sharing.trunks.independent import Independent
 from polytask.sharing.trunks.mtan import MTAN
 from polytask.sharing.trunks.nddr import NDDR
+from polytask.sharing.trunks.pooled import Pooled
+from polytask.sharing.trunks.separate import Separate
 from polytask.sharing.trunks.sluice import Sluice
 from polytask.sharing.trunks.soft import SoftSharing
 
@@ -33,6 +35,8 @@ __all__ = [
     "Independent",
     "LearnedDescriptors",
     "LoRA",
+    "Pooled",
+    "Separate",
     "Sluice",
     "SoftSharing",
 ]

@@ -1,5 +1,6 @@
 """Networks whose features depend on a task descriptor."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ Fresh = Callable[[Sequence[str]], Backbone]
 class Trunk(nn.Module, ABC):
     """From inputs to features that depend on the task."""
 
+    descriptors: Descriptors
+
     @abstractmethod
     def forward(self, inputs: Any, tasks: Sequence[str]) -> dict[str, list[Tensor]]:
         """The features of all stages, by task."""
@@ -31,6 +34,17 @@ class Trunk(nn.Module, ABC):
     @abstractmethod
     def inside(self) -> dict[str, dict[str, float]]:
         """What a task changes, as `MultiTaskModel.inside` tells it."""
+
+    def for_tasks(self, descriptors: Descriptors, tasks: Sequence[str]) -> "Trunk":
+        """The same weights, told of other tasks."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "descriptors": descriptors}
+        other.tell(descriptors, tasks)
+        return other
+
+    @abstractmethod
+    def tell(self, descriptors: Descriptors, tasks: Sequence[str]) -> None:
+        """Remember what a forward pass needs to know of the tasks."""
 
 
 class Layer(nn.Module, ABC):
@@ -81,13 +95,16 @@ class Told(Trunk):
         self, backbone: Backbone, descriptors: Descriptors, layers: dict[int, Layer], tasks: Sequence[str]
     ) -> None:
         super().__init__()
-        self.tasks = tuple(tasks)
         self.backbone = backbone
         self.descriptors = descriptors
+        self.tell(descriptors, tasks)
         self.layers = nn.ModuleDict({str(stage): layer for stage, layer in layers.items()})
 
     def forward(self, inputs: Any, tasks: Sequence[str]) -> dict[str, list[Tensor]]:
         return {task: self._pass(inputs, task) for task in tasks}
+
+    def tell(self, descriptors: Descriptors, tasks: Sequence[str]) -> None:
+        self.tasks = tuple(tasks)
 
     def _pass(self, inputs: Any, task: str) -> list[Tensor]:
         def change(stage: int, x: Tensor) -> Tensor:
@@ -121,19 +138,27 @@ class Gated(Trunk):
     def __init__(self, fresh: Fresh, descriptors: Descriptors, tasks: Sequence[str]) -> None:
         super().__init__()
         self.descriptors = descriptors
+        self.tell(descriptors, tasks)
+        everyone = tuple(range(descriptors.width))
+        if set(everyone).difference(*self.parts.values()):
+            raise self._idle()
+        self.networks = nn.ModuleList(fresh([task for task in tasks if k in self.parts[task]]) for k in everyone)
+
+    def tell(self, descriptors: Descriptors, tasks: Sequence[str]) -> None:
         everyone = tuple(range(descriptors.width))
         self.parts = {
             task: everyone if descriptors.learned else tuple(descriptors.of(task).nonzero().flatten().tolist())
             for task in tasks
         }
-        idle = set(everyone).difference(*self.parts.values())
-        if idle or not all(self.parts.values()):
-            given = {task: descriptors.of(task).tolist() for task in tasks}
-            raise PolytaskError(
-                "a network that is gated by 0 for every task, or a task whose gates are all 0, is never used: "
-                f"give other descriptors, got {given}"
-            )
-        self.networks = nn.ModuleList(fresh([task for task in tasks if k in self.parts[task]]) for k in everyone)
+        if not all(self.parts.values()):
+            raise self._idle()
+
+    def _idle(self) -> PolytaskError:
+        given = {task: self.descriptors.of(task).tolist() for task in self.parts}
+        return PolytaskError(
+            "a network that is gated by 0 for every task, or a task whose gates are all 0, is never used: "
+            f"give other descriptors, got {given}"
+        )
 
     def forward(self, inputs: Any, tasks: Sequence[str]) -> dict[str, list[Tensor]]:
         ran = {k: self.networks[k](inputs) for k in sorted({k for task in tasks for k in self.parts[task]})}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from polytask._text import did_you_mean
 from polytask.errors import PolytaskError
 from polytask.sharing._per_task import PerTask
+from polytask.tasks import Task
 
 Vectors = Mapping[str, Sequence[float] | Tensor]
 
@@ -62,6 +63,23 @@ class Descriptors(nn.Module):
     def used_by(self, task: str) -> list[nn.Module]:
         return [self.vectors.of(task)]
 
+    def for_tasks(self, tasks: Sequence[str], given: Vectors | None) -> "Descriptors":
+        """Those of other tasks, in the same space."""
+        if self.one_hot or self.learned:
+            raise PolytaskError(
+                "descriptors that are one-hot or learned know the tasks of the training alone; for other tasks they "
+                "must say what a task is: give tasks a `descriptor`, or Conditioned its `descriptors`"
+            )
+        if given is None:
+            raise PolytaskError(f"no descriptor is given for {', '.join(tasks)}: give tasks a `descriptor`")
+        other = Descriptors(tasks, given)
+        if other.width != self.width:
+            raise PolytaskError(
+                f"the network was trained with descriptors of {self.width} numbers, those of {', '.join(tasks)} have "
+                f"{other.width}"
+            )
+        return other
+
 
 class Vector(nn.Module):
     """Numbers of one task: learned, or a part of the state all the same."""
@@ -106,6 +124,12 @@ class Embedding(nn.Module):
 
     def used_by(self, task: str) -> list[nn.Module]:
         return [self] if self.columns is None else [self.columns.of(task)]
+
+
+def own_descriptors(tasks: Sequence[Task]) -> Vectors | None:
+    """The descriptors that the tasks bring themselves; None where no task has one."""
+    given = {task.name: task.descriptor for task in tasks if task.descriptor}
+    return given or None
 
 
 def _checked(tasks: Sequence[str], given: Vectors) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from polytask.errors import PolytaskError
 from polytask.sharing._maps import check_map
 from polytask.sharing._per_task import PerTask, readable
 from polytask.sharing.backbone import Backbone, build
-from polytask.sharing.heads import Decoder, image_size, pool, reads, resize
+from polytask.sharing.heads import Decoder, apply_head, image_size, pool, reads, resize
 from polytask.sharing.heads.making import decoder_for
 from polytask.sharing.model import MultiTaskModel
 from polytask.sharing.trunks._discriminator import GradientDiscriminator
@@ -134,7 +134,7 @@ class ASTMT(MultiTaskModel):
             if adversarial:
                 self._last.features[name] = features[-1]
             if self.decoder is None or name not in self._dense:
-                return head(pool(features[-1]))
+                return apply_head(head, pool(features[-1]), inputs)
             decoded = self.decoder([check_map(features[k]) for k in self.reads[name]])
             return resize(head(own(DECODER, decoded, decoded)), image_size(inputs))
 

@@ -1,9 +1,10 @@
 """One network that is told which task it works for."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -11,9 +12,9 @@ from polytask.errors import PolytaskError
 from polytask.sharing._per_task import PerTask
 from polytask.sharing.backbone import Backbone, build
 from polytask.sharing.heads import Decoder, make_head, predict, reads
-from polytask.sharing.model import MultiTaskModel
+from polytask.sharing.model import MultiTaskModel, named_tasks
 from polytask.sharing.trunks._conditional import Add, Concatenate, Fresh, Gated, Layer, Modulate, Told, Trunk
-from polytask.sharing.trunks._descriptors import Descriptors, LearnedDescriptors, Vectors
+from polytask.sharing.trunks._descriptors import Descriptors, LearnedDescriptors, Vectors, own_descriptors
 from polytask.sharing.trunks._networks import check_stages
 from polytask.tasks import Task
 
@@ -147,9 +148,10 @@ class Gating(Conditioning):
 
 
 class Conditioned(MultiTaskModel):
-    r"""One network that gets a task descriptor z_t beside its inputs, and a head per task.
+    r"""One network that gets a task descriptor z_t beside its inputs, and a head per task, or one for all.
 
-    prediction_t = head_t(trunk(x, z_t)). How z enters is a recipe:
+    prediction_t = head_t(trunk(x, z_t)), or with one head for all tasks head(trunk(x, z_t)): then the descriptor alone
+    tells tasks apart, and the network can be asked for tasks that it never saw (`for_tasks`). How z enters is a recipe:
 
     =================  =======================================  =================================================
     recipe             rule                                     with one-hot z
@@ -165,13 +167,16 @@ class Conditioned(MultiTaskModel):
         tasks: what to predict; `Task.head` gives the heads.
         by: how the descriptor enters.
         descriptors: z_t of every task: {task: numbers} that stay as they are (what is known of the task), or
-            `LearnedDescriptors`. By default z_t is one-hot; then whatever belongs to one task alone is a parameter of
-            its own.
+            `LearnedDescriptors`. By default the tasks' own (`Task.descriptor`); where they have none, z_t is one-hot,
+            and whatever belongs to one task alone is a parameter of its own.
+        one_head: one head for all tasks, which must be of one kind with equally many outputs, and regression targets
+            standardised alike.
         decoder: for tasks whose predictions are maps; by default what suits the backbone (`FPN`, or `LastMap`).
 
     Raises:
         PolytaskError: no task, two of one name, not a backbone, one that can't be walked, a stage that is not there,
-            descriptors that don't fit the tasks, or a network that no task has part in.
+            descriptors that don't fit the tasks, a network that no task has part in, or one head for tasks that are
+            not alike.
 
     Source: task conditioning as taught in multi-task learning courses: concatenation, addition, multiplicative
     conditioning and multiplicative gating; FiLM: Perez et al. 2018.
@@ -189,6 +194,11 @@ class Conditioned(MultiTaskModel):
     {'a': (2, 1), 'b': (2, 3)}
     >>> known = {"a": [0.0, 1.0], "b": [1.0, 0.5]}
     >>> model = sharing.Conditioned(sharing.MLP(4), both, by=sharing.Addition(), descriptors=known)
+    >>> seen = [tasks.Binary("north", descriptor=(1.0, 0.0)), tasks.Binary("east", descriptor=(0.0, 1.0))]
+    >>> model = sharing.Conditioned(sharing.MLP(4), seen, one_head=True)
+    >>> unseen = model.for_tasks([tasks.Binary("north east", descriptor=(0.7, 0.7))])
+    >>> [*unseen(torch.zeros(2, 4))]
+    ['north east']
     """
 
     def __init__(
@@ -198,9 +208,13 @@ class Conditioned(MultiTaskModel):
         by: Conditioning | None = None,
         descriptors: Vectors | LearnedDescriptors | None = None,
         decoder: Decoder | None = None,
+        one_head: bool = False,
     ) -> None:
         super().__init__(tasks)
         names = self.asked(None)
+        if one_head:
+            check_alike(self.tasks)
+        given = own_descriptors(self.tasks) if descriptors is None else descriptors
         by = FiLM() if by is None else by
         if not isinstance(by, Conditioning):
             raise PolytaskError(f"expected a recipe such as sharing.FiLM() or sharing.Addition(), got {by!r}")
@@ -211,20 +225,62 @@ class Conditioned(MultiTaskModel):
             made.append(build(backbone, lambda each: reads(each, readers, decoder)))
             return made[-1]
 
-        self.trunk = by.trunk(fresh, Descriptors(names, descriptors), names)
+        self.trunk: Trunk = by.trunk(fresh, Descriptors(names, given), names)
         self.reads = {task.name: reads(made[0], [task], decoder) for task in self.tasks}
-        self.heads = PerTask({task.name: make_head(task, made[0], decoder) for task in self.tasks})
+        self.head = make_head(self.tasks[0], made[0], decoder) if one_head else None
+        self.heads = PerTask({} if one_head else {task.name: make_head(task, made[0], decoder) for task in self.tasks})
         for name in names:  # networks of libraries are run to see what they use, and remember it
             self.used_by(name)
 
     def forward_with_features(self, inputs: Any, tasks: Iterable[str] | None = None) -> tuple[dict[str, Tensor], None]:
         features = self.trunk(inputs, self.asked(tasks))
-        return {name: predict(self.heads.of(name), each, inputs) for name, each in features.items()}, None
+        return {name: predict(self._head(name), each, inputs) for name, each in features.items()}, None
 
     def used_by(self, task: str) -> list[nn.Module]:
-        return [*self.trunk.used_by(task, self.reads[task]), self.heads.of(task)]
+        return [*self.trunk.used_by(task, self.reads[task]), self._head(task)]
+
+    def for_tasks(self, tasks: Sequence[Task], descriptors: Vectors | None = None) -> Self:
+        """This network for other tasks, told to it by their descriptors alone: no weight is learned for them.
+
+        Args:
+            tasks: of the kind, and with the outputs, of those that it was made for. Regression targets are read in the
+                scale of its own tasks: give them the same mean and deviation.
+            descriptors: z_t of every one; by default the tasks' own.
+
+        Returns:
+            A model that shares all weights with this one.
+
+        Raises:
+            PolytaskError: the network has a head per task, or descriptors that are one-hot or learned; other kinds of
+                tasks, or descriptors that do not fit.
+        """
+        if self.head is None:
+            raise PolytaskError(
+                "this network has a head for each task that it was trained on, and none for others; make it with "
+                "Conditioned(..., one_head=True)"
+            )
+        tasks = named_tasks(tasks, type(self).__name__)
+        check_alike([*self.tasks, *tasks])
+        other = copy.copy(self)
+        names = [task.name for task in tasks]
+        told = self.trunk.descriptors.for_tasks(names, own_descriptors(tasks) if descriptors is None else descriptors)
+        device = next(self.parameters()).device
+        other.tasks, other.reads = tasks, dict.fromkeys(names, next(iter(self.reads.values())))
+        other._modules = {**self._modules, "trunk": self.trunk.for_tasks(told.to(device), names)}
+        return other
+
+    def _head(self, task: str) -> nn.Module:
+        return self.heads.of(task) if self.head is None else self.head
 
     def inside(self) -> dict[str, dict[str, float]]:
         """How much the tasks change after every stage that z enters (root mean square of E z_t; 0 is hard sharing), a
         panel per stage; the gates of learned descriptors."""
         return self.trunk.inside()
+
+
+def check_alike(tasks: Sequence[Task]) -> None:
+    """Tasks can share a head: one kind, equally many outputs."""
+    kinds = {(type(task), task.outputs) for task in tasks}
+    if len(kinds) > 1:
+        came = ", ".join(f"{task.name} ({type(task).__name__}, {task.outputs})" for task in tasks)
+        raise PolytaskError(f"one head is for tasks of one kind with equally many outputs, got {came}")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from polytask.errors import PolytaskError
 from polytask.sharing._per_task import PerTask
 from polytask.sharing.backbone import Backbone, State, build, check_stage
-from polytask.sharing.heads import Decoder, make_head, pool, predict, reads
+from polytask.sharing.heads import Decoder, apply_head, make_head, pool, predict, reads
 from polytask.sharing.model import MultiTaskModel
 from polytask.sharing.stacked import StackedHeads, why_not
 from polytask.tasks import Task
@@ -108,7 +108,7 @@ class HardSharing(MultiTaskModel):
             feature = pool(self.shared(inputs)[-1])
             if isinstance(self.heads, StackedHeads):
                 return self.heads(feature, asked), feature
-            return {name: self.heads.of(name)(feature) for name in asked}, feature
+            return {name: apply_head(self.heads.of(name), feature, inputs) for name in asked}, feature
         cut = _views(self.shared(inputs))
         read = sorted({stage for name in asked for stage in self.reads[name]})
         return {name: predict(self.heads.of(name), cut, inputs) for name in asked}, _one([cut[k] for k in read])

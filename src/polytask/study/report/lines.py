@@ -65,13 +65,15 @@ def line_chart(
     reference: float | None = None,
     sign: Mark | None = None,
     axis: str = "epoch",
+    x: Scale | None = None,
+    x_ticks: Sequence[float] = (),
 ) -> LineChart:
     """Lay out one panel; `what` begins its spoken description, `y` is a scale shared with other panels, `axis` is what
-    the series count."""
+    the series count; `x` its scale, where epochs or stages have another one, and `x_ticks` what is marked on it."""
     means = [value for item in drawn for value in item.series.values()]
     epochs = [at for item in drawn for at in item.series.x]
     y = y or spanning(_settled(drawn) or central(means), () if reference is None else (reference,))
-    x = Scale(min(epochs), max(epochs)) if epochs and max(epochs) > min(epochs) else spanning(epochs, pad=0)
+    x = x or (Scale(min(epochs), max(epochs)) if epochs and max(epochs) > min(epochs) else spanning(epochs, pad=0))
     digits = places(means)
     outside = any(not y.low <= value <= y.high for value in means)
     ends = "; ".join(f"{item.name}: {fixed(item.series.mean[-1], digits)}" for item in drawn)
@@ -83,7 +85,7 @@ def line_chart(
         subtitle=subtitle,
         description=f"{what} against {axis}. Last values: {ends}.",
         lines=tuple(_spread_labels(lines)),
-        x_ticks=tuple((100 * x.at(tick), short(tick)) for tick in x.whole_ticks(5)),
+        x_ticks=tuple((100 * x.at(tick), short(tick)) for tick in x_ticks or x.whole_ticks(5)),
         y_ticks=tuple((100 - 100 * y.at(tick), short(tick)) for tick in y.ticks(4)),
         reference=None if reference is None else 100 - 100 * y.at(reference),
         note=f"{axis} (values off the axis: see data)" if outside else axis,

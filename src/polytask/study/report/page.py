@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from polytask.study.report import costs, dots, gains, inside, levels, numbers, pictures, rare, sections, tables
+from polytask.study.report import costs, dots, gains, inside, levels, members, numbers, pictures, rare, sections, tables
 from polytask.study.report.marks import arm_marks, task_marks
 
 if TYPE_CHECKING:
@@ -41,20 +41,24 @@ def render(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> str:
     Cost: linear in records x epochs x tasks; well under a second and some 200 kB for usual studies. Pictures add their
     own size; they are made smaller, and the page says so, where they would exceed 12 MB.
     """
-    records = list(records)
+    return document("report.html.j2", context(summary, list(records)))
+
+
+def document(template: str, told: Mapping[str, Any]) -> str:
+    """A page from one of our templates, with styles and scripts inside."""
     script = _asset("report.js") + _asset("pictures.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(**_context(summary, records), css=_style(), script=Markup(script), digest=digest)
-    )
+    return _environment().get_template(template).render(**told, css=_style(), script=Markup(script), digest=digest)
 
 
 def write(summary: "Summary", records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
     """Write the page to `path` (folders are made, an older report is replaced at once) and return it."""
+    return save(render(summary, records), path)
+
+
+def save(text: str, path: str | os.PathLike[str]) -> Path:
+    """Write a page at once, in folders that are made where they are missing."""
     target = Path(path)
-    text = render(summary, records)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
@@ -68,7 +72,8 @@ def write(summary: "Summary", records: Sequence[Mapping[str, Any]], path: str | 
     return target
 
 
-def _context(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def context(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Everything that the page of a comparison shows, by the name that the template gives it."""
     marks, tasks = arm_marks(summary), task_marks(summary.tasks)
     chosen = next((arm for arm in summary.arms if arm.chosen), None)
     baseline = next((arm for arm in summary.arms if arm.baseline), None)
@@ -91,8 +96,10 @@ def _context(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> dict[s
         "gains": gains.gains(summary, marks, tasks),
         "pictures": pictures.pictures(summary, records, marks, tasks),
         "inside": inside.inside(summary, records, marks),
+        "drawn": inside.drawn(summary, records, marks),
         "levels": levels.levels(summary, tasks),
         "rare": rare.rare(summary, marks),
+        "members": members.members_of(summary, records, marks),
         "starts": {arm.name: _start(arm) for arm in summary.arms},
         "curves": sections.curves(summary, records, marks, tasks),
         "weights": sections.weights(summary, records, marks, tasks),

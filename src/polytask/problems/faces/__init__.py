@@ -1,0 +1,13 @@
+"""Faces drawn by us, with exact landmarks and attributes.
+
+From whole numbers to pictures:
+
+- `draws` gives random numbers, `traits` what a face is like;
+- `anatomy` is its parts and landmarks, `parts` how ellipsoids are seen, `canvas` a picture in layers;
+- `backdrop` is behind the head, `marks` on the skin, `wear` on the head: hair and glasses;
+- `render` does all of this, `problem` makes tasks and splits.
+"""
+
+from polytask.problems.faces.problem import faces
+
+__all__ = ["faces"]

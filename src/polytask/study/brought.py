@@ -1,0 +1,286 @@
+"""What each auxiliary task brought to each main task: differences of runs that share a seed, and what they say."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from polytask.errors import PolytaskError
+from polytask.evaluation import Interval, gains, interval, task_gain
+from polytask.study.summary import ArmSummary, Summary
+
+Record = Mapping[str, Any]
+Directions = Mapping[str, Mapping[str, bool]]
+
+
+READINGS: Mapping[tuple[int, ...], str] = {
+    (1,): "Keep it: it helps.",
+    (0,): "No evidence that it matters.",
+    (-1,): "Leave it out: it hurts.",
+    (1, 1): "Keep it: it helps by itself, and beside the others.",
+    (1, 0): "It helps by itself; beside the others there is no evidence that it is needed.",
+    (1, -1): "It helps by itself; beside the others it hurts.",
+    (0, 1): "No evidence by itself; beside the others it adds something.",
+    (0, 0): "No evidence that it matters.",
+    (0, -1): "No evidence by itself; beside the others it hurts.",
+    (-1, 1): "It hurts by itself; beside the others it adds something.",
+    (-1, 0): "It hurts by itself; beside the others there is no evidence either way.",
+    (-1, -1): "Leave it out: it hurts by itself, and beside the others.",
+}
+"""What is said of an auxiliary task whose intervals, by itself and beside the others, lie above 0 (1), below (-1) or
+neither."""
+
+
+def _sign(found: Interval) -> int:
+    return int(found.above_zero) - int(found.below_zero)
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What an auxiliary task brought to a main task, in % of the score without it; + is better.
+
+    Args:
+        main, auxiliary: names of the tasks.
+        alone: the main tasks with this auxiliary task, against those with none; mean over the metrics of the main task.
+        beside: with all auxiliary tasks, against all but this one; None where there is only one.
+        alone_metrics, beside_metrics: the same for every metric of the main task.
+    """
+
+    main: str
+    auxiliary: str
+    alone: Interval
+    beside: Interval | None
+    alone_metrics: dict[str, Interval] = field(default_factory=dict)
+    beside_metrics: dict[str, Interval] = field(default_factory=dict)
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        """Both, or the one that there is."""
+        return (self.alone,) if self.beside is None else (self.alone, self.beside)
+
+    @property
+    def reading(self) -> str:
+        """What the intervals say, in words; nothing is claimed that an interval does not carry.
+
+        >>> up, unclear = Interval(1.0, 0.5, 1.5, 3), Interval(0.5, -0.5, 1.5, 3)
+        >>> Brought("age", "smile", up, unclear).reading
+        'It helps by itself; beside the others there is no evidence that it is needed.'
+        >>> Brought("age", "smile", Interval(1.0, None, None, 1), None).reading
+        'One seed says nothing about luck.'
+        """
+        if any(math.isnan(each.mean) for each in self.intervals):
+            return "A score could not be computed, or a network is missing."
+        if any(each.low is None for each in self.intervals):
+            return "One seed says nothing about luck."
+        return READINGS[tuple(_sign(each) for each in self.intervals)]
+
+
+@dataclass(frozen=True)
+class AuxiliarySummary:
+    """What a study of auxiliary tasks found.
+
+    Args:
+        networks: a summary of every network that was trained; its baseline has no auxiliary task, scores and gains are
+            of the main tasks, `chosen` is the one with the best of these on validation data.
+        brought: for every main and every auxiliary task.
+        together: by main task, what all auxiliary tasks together brought, in %.
+        verdict: in words; the first sentence is the headline.
+        further: names of the networks with all auxiliary tasks that were trained in other ways.
+    """
+
+    networks: Summary
+    brought: tuple[Brought, ...]
+    together: dict[str, Interval]
+    verdict: tuple[str, ...]
+    further: tuple[str, ...] = ()
+
+    @property
+    def auxiliary(self) -> tuple[str, ...]:
+        """Names of the auxiliary tasks."""
+        return tuple(task.name for task in self.networks.tasks if task.auxiliary)
+
+    @property
+    def other_ways(self) -> dict[str, dict[str, Interval]]:
+        """By network in `further` that was trained, what all auxiliary tasks together brought to each main task."""
+        return {arm.name: arm.task_gain for arm in self.networks.arms if arm.name in self.further and arm.task_gain}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "AuxiliarySummary":
+        """The summary that was written down as plain data (`auxiliaries.json`).
+
+        Raises:
+            PolytaskError: the data are not of such a summary.
+        """
+        try:
+            told = plain["args"]
+            brought = tuple(_brought(each["args"]) for each in told["brought"])
+            together = {main: _interval(each) for main, each in told["together"].items()}
+            return cls(
+                Summary.from_json(told["networks"]),
+                brought,
+                {main: each for main, each in together.items() if each is not None},
+                tuple(told["verdict"]),
+                tuple(told["further"]),
+            )
+        except (TypeError, KeyError, AttributeError) as error:
+            raise PolytaskError(f"these are not the results of a study of auxiliary tasks ({error})") from error
+
+
+def _brought(told: Mapping[str, Any]) -> Brought:
+    metrics = {
+        name: {metric: _interval(each) for metric, each in told[name].items()}
+        for name in ("alone_metrics", "beside_metrics")
+    }
+    both = {name: _interval(told[name]) for name in ("alone", "beside")}
+    return Brought(told["main"], told["auxiliary"], **both, **metrics)  # type: ignore[arg-type]
+
+
+def _interval(told: Mapping[str, Any] | None) -> Interval | None:
+    if told is None:
+        return None
+    args = dict(told["args"])
+    return Interval(**args | {"mean": math.nan if args["mean"] is None else args["mean"]})
+
+
+def differences(
+    records: Sequence[Record], arm: str, other: str, task: str, ways: Mapping[str, bool], confidence: float
+) -> dict[str, Interval]:
+    """The gain of one network over another in every metric of a task, on test data, in %, with paired intervals.
+
+    Args:
+        records: of the runs.
+        arm, other: names of the networks.
+        task: which both have.
+        ways: {metric: higher is better}.
+        confidence: of the intervals.
+
+    Returns:
+        By metric, and under "" the mean over the metrics. Intervals of NaN where a score could not be computed, or
+        no seed has both networks.
+    """
+    scores: dict[str, dict[int, dict[str, float]]] = {arm: {}, other: {}}
+    for record in records:
+        if record["arm"] in scores and record["status"] == "finished":
+            found = record["scores"]["test"][task]
+            scores[record["arm"]][record["seed"]] = {
+                metric: math.nan if found[metric] is None else found[metric] for metric in ways
+            }
+    pairs = [(scores[arm][seed], scores[other][seed]) for seed in sorted(scores[arm].keys() & scores[other].keys())]
+    found = [gains({task: one}, {task: base}, {task: ways})[task] for one, base in pairs]
+    lost = {metric for each in found for metric, value in each.items() if math.isnan(value)}
+    kept = [{metric: 100 * value for metric, value in each.items() if metric not in lost} for each in found]
+    by_metric = {
+        metric: interval([each.get(metric, math.nan) for each in kept] or [math.nan], confidence) for metric in ways
+    }
+    return {"": interval([task_gain(each) for each in kept] or [math.nan], confidence), **by_metric}
+
+
+def verdict(
+    brought: Sequence[Brought],
+    together: Mapping[str, Interval],
+    networks: Summary,
+    single: bool,
+    further: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """What the study showed, in sentences; the first is the headline.
+
+    A task is said to help (or hurt) only where the whole interval lies above (below) 0.
+
+    Args:
+        brought, together, networks: as in `AuxiliarySummary`.
+        single: there is one auxiliary task only.
+        further: as in `AuxiliarySummary`.
+    """
+    count = sum(each.n > 1 for one in brought for each in one.intervals)
+    return (
+        " ".join(_headline(main, found, networks.confidence, single) for main, found in together.items()),
+        *([] if single else [line for main in together for line in _grouped(main, brought, len(together) > 1)]),
+        *(_way(arm) for arm in networks.arms if arm.name in further and arm.task_gain),
+        *_chosen(networks),
+        *_chance(count, networks.confidence),
+        *_failures(networks.arms),
+    )
+
+
+def percent(value: float) -> str:
+    """A gain in %, with its sign.
+
+    >>> percent(1.23), percent(-0.012)
+    ('+1.2 %', '-0.01 %')
+    """
+    return f"{value:+.1f} %" if abs(value) >= 0.05 else f"{value:+.2f} %"
+
+
+def _sure(found: Interval) -> str:
+    if found.low is None or found.high is None:
+        return percent(found.mean)
+    return f"{percent(found.mean)} ({percent(found.low)} to {percent(found.high)})"
+
+
+def _headline(main: str, found: Interval, confidence: float, single: bool) -> str:
+    who = "The auxiliary task" if single else "All auxiliary tasks together"
+    if math.isnan(found.mean):
+        return f"No figure for {main}: a score could not be computed, or no seed has both networks."
+    if found.low is None:
+        return (
+            f"One seed, no evidence either way: with {who[0].lower()}{who[1:]}, {main} scored {percent(found.mean)} "
+            "against without; run at least 3 seeds to learn how sure that is."
+        )
+    sure = f"{100 * confidence:g} % interval {percent(found.low)} to {percent(found.high or 0.0)}"
+    if found.above_zero:
+        return f"{who} helped {main}: it gained {abs(found.mean):.1f} % ({sure})."
+    if found.below_zero:
+        return f"{who} hurt {main}: it lost {abs(found.mean):.1f} % ({sure})."
+    return f"No evidence that {who[0].lower()}{who[1:]} helped or hurt {main}: {percent(found.mean)} ({sure})."
+
+
+def _grouped(main: str, brought: Sequence[Brought], several: bool) -> list[str]:
+    """Which auxiliary tasks helped a main task and which hurt it, by themselves and beside the others."""
+    mine = [one for one in brought if one.main == main]
+    whom = f"For {main}, " if several else ""
+    return [
+        _sentence(f"{whom}by itself", {one.auxiliary: one.alone for one in mine}),
+        _sentence(f"{whom}beside the others", {one.auxiliary: one.beside for one in mine if one.beside is not None}),
+    ]
+
+
+def _sentence(where: str, found: Mapping[str, Interval]) -> str:
+    places: dict[str, list[str]] = {"helping": [], "hurting": [], "no evidence either way": []}
+    for name, each in found.items():
+        place = "helping" if each.above_zero else "hurting" if each.below_zero else "no evidence either way"
+        places[place].append(f"{name} ({percent(each.mean)})")
+    told = "; ".join(f"{how}: {', '.join(names)}" for how, names in places.items() if names)
+    return f"{where[0].upper()}{where[1:]}, {told}."
+
+
+def _way(arm: ArmSummary) -> str:
+    """What a further way of training with all auxiliary tasks did."""
+    told = ", ".join(f"{main} {_sure(found)}" for main, found in arm.task_gain.items())
+    return f"'{arm.name}': {told} against no auxiliary task."
+
+
+def _chosen(networks: Summary) -> list[str]:
+    """Which network validation data would take."""
+    best = next(arm for arm in networks.arms if arm.chosen)
+    if best.validation is None or best.delta_m_tasks is None:
+        return ["On validation data no network with auxiliary tasks did better than the one without."]
+    return [
+        f"On validation data the best network was '{best.name}', {percent(best.validation)} against no auxiliary "
+        f"task; on test data it has {_sure(best.delta_m_tasks)}."
+    ]
+
+
+def _chance(count: int, confidence: float) -> list[str]:
+    if count < 2:
+        return []
+    return [
+        f"Figures are of test data, in % of the score without the task. {count} intervals were looked at; by chance "
+        f"alone about {count * (1 - confidence):.1f} of them would leave 0 out."
+    ]
+
+
+def _failures(arms: Sequence[ArmSummary]) -> list[str]:
+    failed = [(arm.name, error) for arm in arms for error in arm.failed]
+    if not failed:
+        return []
+    return [f"{len(failed)} of the runs failed. The first, {failed[0][0]}, says for {failed[0][1]}."]

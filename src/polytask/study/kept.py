@@ -1,0 +1,68 @@
+"""The runs of a study in its folder: what is finished is not trained again, every record is written down at once."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polytask.study.compare import run_all
+from polytask.study.run import Job, finished
+from polytask.training.checkpoint import write_whole
+
+Record = dict[str, Any]
+OnRecord = Callable[[Record, int, int], None]
+
+
+class Kept:
+    """The records of a study, in the order of its jobs, and the file that holds them.
+
+    Args:
+        root: the folder of the study; runs are in `runs`, records in `records.jsonl`.
+        jobs: all that will be trained.
+        on_record: called after every run with its record, how many are over and how many there are.
+    """
+
+    def __init__(self, root: Path, jobs: Sequence[Job], on_record: OnRecord | None = None) -> None:
+        self.root, self.jobs, self.on_record = root, list(jobs), on_record
+        self.records: list[Record] = []
+        self._place = {job.key: place for place, job in enumerate(self.jobs)}
+
+    def train(self, work: Sequence[Job], jobs: int | None = None, backend: str | None = None) -> None:
+        """Train these, in this order; those that the folder holds already are only read.
+
+        Args:
+            work: some of the jobs.
+            jobs, backend: as in `compare`.
+        """
+        left: list[tuple[Job, Mapping[str, Mapping[str, float]] | None]] = []
+        for job in work:
+            if (record := finished(job, self.root / "runs" / job.key)) is not None:
+                self._keep(record)
+            else:
+                left.append((job, None))
+        for record in run_all(left, self.root / "runs", jobs, backend):
+            self._keep(record)
+
+    def _keep(self, record: Record) -> None:
+        """A run is over; it is called as this study calls it, whatever study trained it."""
+        named = record | {"arm": self.jobs[self._place[record["key"]]].arm_name}
+        self.records.append(named)
+        self.records.sort(key=lambda each: self._place[each["key"]])
+        lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in self.records)
+        write_whole(self.root / "records.jsonl", lines.encode())
+        if self.on_record is not None:
+            self.on_record(named, len(self.records), len(self.jobs))
+
+
+def without_copies(jobs: Iterator[Job] | Sequence[Job]) -> list[Job]:
+    """The jobs, each run once."""
+    return list({job.key: job for job in jobs}.values())
+
+
+def command_line(otherwise: str) -> str:
+    """The command that was given, for the report; `otherwise`: what to say where it was none of ours."""
+    program = Path(sys.argv[0])
+    ours = program.name == "polytask" or program.parts[-2:] == ("polytask", "__main__.py")
+    return shlex.join(["polytask", *sys.argv[1:]]) if ours else otherwise

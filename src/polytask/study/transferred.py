@@ -1,0 +1,158 @@
+"""What a study of transfer found: figures per number of labels, and what they say."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from polytask.errors import PolytaskError
+from polytask.evaluation import Interval
+from polytask.problems import Problem
+from polytask.study.arms import SINGLE_TASK
+from polytask.study.compare import first_error
+from polytask.study.summarise import summarise
+from polytask.study.summary import Summary
+from polytask.study.transfer_words import in_short, verdict
+from polytask.training import Budget, directions
+
+if TYPE_CHECKING:
+    from polytask.study.transfer import Way
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TransferSize:
+    """One number of labels.
+
+    Args:
+        labels: training labels of the target.
+        networks: a summary of the ways of training; its one task is the target, its baseline is training from scratch.
+    """
+
+    labels: int
+    networks: Summary
+
+    def gain(self, way: str) -> Interval | None:
+        """The mean gain of a way over training from scratch in the target's metrics, in %, paired by seed."""
+        arm = next((arm for arm in self.networks.arms if arm.name == way), None)
+        return None if arm is None else arm.delta_m_tasks
+
+
+@dataclass(frozen=True)
+class TransferSummary:
+    """What a study of transfer found.
+
+    Args:
+        pretrain, target: names of tasks.
+        sizes: what was found with every number of labels, the smallest first.
+        recipes: what the ways of fine-tuning are called.
+        chosen: the one whose mean gain over the sizes was best on validation data.
+        verdict: in words; the first sentence is the headline.
+    """
+
+    pretrain: tuple[str, ...]
+    target: str
+    sizes: tuple[TransferSize, ...]
+    recipes: tuple[str, ...]
+    chosen: str
+    verdict: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "TransferSummary":
+        """The summary that was written down as plain data (`transfer.json`).
+
+        Raises:
+            PolytaskError: the data are not of such a summary.
+        """
+        try:
+            told = plain["args"]
+            read = (each["args"] for each in told["sizes"])
+            sizes = tuple(TransferSize(each["labels"], Summary.from_json(each["networks"])) for each in read)
+            names = {name: tuple(told[name]) for name in ("pretrain", "recipes", "verdict")}
+            return cls(names["pretrain"], told["target"], sizes, names["recipes"], told["chosen"], names["verdict"])
+        except (TypeError, KeyError, AttributeError) as error:
+            raise PolytaskError(f"these are not the results of a study of transfer ({error})") from error
+
+
+def called(way: str, labels: int) -> str:
+    """What a way is called in the records of a study."""
+    return f"{way}, {labels} labels"
+
+
+def summed_up(
+    problem: Problem,
+    pretrain: Sequence[str],
+    target: str,
+    ways: Sequence["Way"],
+    records: Mapping[int, Sequence[Record]],
+    seeds: Sequence[int],
+    budget: Budget,
+    command: str,
+    confidence: float = 0.95,
+) -> TransferSummary:
+    """What follows from the records.
+
+    Args:
+        problem: with all labels.
+        pretrain, target: names of tasks.
+        ways: of training the target, from scratch first.
+        records: of the networks that learned the target, by the number of labels.
+        seeds, budget, command, confidence: as in `transfer`.
+
+    Raises:
+        PolytaskError: no network from scratch was finished.
+    """
+    posed = problem.only(target)
+    sizes = tuple(
+        TransferSize(labels, _networks(posed, ways, labels, found, seeds, budget, command, confidence))
+        for labels, found in records.items()
+    )
+    if not any(size.networks.arms[0].scores for size in sizes):
+        every = [dict(each) for found in records.values() for each in found]
+        raise PolytaskError(f"no network was trained from scratch: {first_error(every)}")
+    recipes = [way.label for way in ways if way.fine_tuning is not None]
+    chosen = max(recipes, key=lambda name: _on_validation(sizes, name))
+    joint = next(way.label for way in ways if way.together)
+    said = verdict(sizes, pretrain, target, recipes, chosen, joint)
+    return TransferSummary(tuple(pretrain), target, sizes, tuple(recipes), chosen, said)
+
+
+def _networks(
+    posed: Problem,
+    ways: Sequence["Way"],
+    labels: int,
+    records: Sequence[Record],
+    seeds: Sequence[int],
+    budget: Budget,
+    command: str,
+    confidence: float,
+) -> Summary:
+    """Scores, gains over training from scratch, and costs, of the target alone."""
+    scratch, *others = ways
+    names = {called(way.label, labels): way.label for way in ways} | {called(scratch.label, labels): SINGLE_TASK}
+    shown = [_of_target(record, posed.tasks[0].name, names) for record in records]
+    found = summarise(posed, directions(posed.tasks), others, seeds, budget, shown, command, confidence)
+    first = replace(found.arms[0], name=scratch.label, sharing=scratch.sharing_name)
+    size = TransferSize(labels, replace(found, arms=(first, *found.arms[1:]), title=f"{labels:,} labels"))
+    return replace(size.networks, verdict=(in_short(size),))
+
+
+def _of_target(record: Record, target: str, names: Mapping[str, str]) -> Record:
+    """A record as `summarise` reads it: scores of the target, and training from scratch as the baseline."""
+    parts = {
+        "scores": {split: {target: each[target]} for split, each in record.get("scores", {}).items()},
+        "classes": {name: each for name, each in record.get("classes", {}).items() if name == target},
+    }
+    return {**record, **parts, "arm": names[record["arm"]]}
+
+
+def _on_validation(sizes: Sequence[TransferSize], way: str) -> float:
+    """The mean over the sizes of a way's gain on validation data; those without one are left out."""
+    found = [
+        arm.validation
+        for size in sizes
+        for arm in size.networks.arms
+        if arm.name == way and arm.validation is not None and not math.isnan(arm.validation)
+    ]
+    return math.fsum(found) / len(found) if found else -math.inf

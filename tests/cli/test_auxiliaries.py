@@ -1,0 +1,73 @@
+"""What auxiliary tasks bring, from the command line: plan, progress, tables, verdict, the report again."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from polytask.cli import main
+
+from .conftest import SMALL
+
+Run = Callable[..., tuple[int, str, str]]
+HELPED = "digits(n_train=200, auxiliary=True)"
+
+
+ASKED = [
+    "auxiliaries",
+    HELPED,
+    *SMALL,
+    "--main",
+    "left",
+    "--also",
+    "TaskwiseStopping(threshold=1.0)",
+    "--seeds",
+    "2",
+    "--jobs",
+    "1",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a finished study."""
+    made = tmp_path_factory.mktemp("studies") / "helpers"
+    assert main([*ASKED, "--out", str(made)]) == 0
+    return made
+
+
+def test_it_prints_plan_progress_tables_and_verdict(run: Run, folder: Path) -> None:
+    code, out, err = run(*ASKED, "--out", folder)
+    assert (code, err) == (0, "")
+    assert "To train: 10 networks" in out and "[10/10] no auxiliary task, seed 1: " in out
+    assert out.count("(kept from before)") == 10  # nothing is trained twice
+    flat = " ".join(out.split())
+    assert (
+        "all but sum, only right; all but right, only sum; all auxiliary tasks, TaskwiseStopping(threshold=1.0)" in flat
+    )
+    assert "brought to left, % by itself beside the others" in flat
+    assert "By itself, " in flat and "Beside the others, " in flat and "4 intervals were looked at" in flat
+    assert (folder / "report.html").is_file() and not (folder / "study.json").exists()
+    lines = [line for line in out.splitlines() if not line.startswith("[")]
+    assert max(map(len, lines)) <= 80
+
+
+def test_report_again(run: Run, folder: Path) -> None:
+    page = folder / "report.html"
+    before = page.read_text()
+    page.unlink()
+    code, out, _ = run("report", folder)
+    assert code == 0 and "4 intervals were looked at" in " ".join(out.split())
+    assert page.read_text() == before
+
+
+def test_without_auxiliary_tasks_it_says_how_to_name_them(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("auxiliaries", "digits(n_train=200)", "--out", tmp_path)
+    assert code == 2 and "no task is marked auxiliary in 'digits' (left, right)" in err and "--main left" in err
+    code, _, err = run("auxiliaries", "digits(n_train=200)", "--main", "lefd", "--out", tmp_path)
+    assert code == 2 and "did you mean 'left'" in err
+    code, _, err = run(
+        "compare", "digits(n_train=200)", *SMALL, "--balancers", "GradientSimilarity", "--seeds", "1", "--out", tmp_path
+    )
+    assert code == 2 and "GradientSimilarity lacks an auxiliary task" in err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,108 @@
+"""Tasks that a network never saw: scored by descriptors alone, nothing of their own labels is used."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from polytask import study
+from polytask.data import TensorData, mixture
+from polytask.errors import PolytaskError
+from polytask.problems import Problem
+from polytask.sharing import MLP, HardSharing
+from polytask.study.unseen import one_scale
+from polytask.tasks import Regression
+
+LEFT_OUT = [["task 2", "task 5"]]
+BUDGET = {"epochs": 6, "batch_size": 50, "learning_rate": 0.02}
+
+
+def rows(task: str, descriptor: tuple[float, ...], number: int, seed: int) -> TensorData:
+    x = torch.randn(number, 2, generator=torch.Generator().manual_seed(seed))
+    return TensorData(x, {task: x @ torch.tensor(descriptor) + 5})
+
+
+@pytest.fixture(scope="module")
+def few() -> Problem:
+    """y = a x1 + b x2 + 5 with descriptor (a, b): six tasks around a circle."""
+    angles = {f"task {k + 1}": k * math.pi / 3 for k in range(6)}
+    told = {name: (math.cos(angle), math.sin(angle)) for name, angle in angles.items()}
+    splits = {
+        split: mixture({name: rows(name, told[name], number, 10 * k + first) for k, name in enumerate(told)})
+        for first, (split, number) in enumerate({"train": 200, "validation": 50, "test": 200}.items())
+    }
+    tasks = [Regression(name, descriptor=told[name]).fitted(splits["train"].targets[name]) for name in told]
+    return Problem("circle", tuple(tasks), splits, MLP(2, widths=(32,)))
+
+
+@pytest.fixture(scope="module")
+def found(few: Problem, tmp_path_factory: pytest.TempPathFactory) -> study.Unseen:
+    return study.unseen(few, LEFT_OUT, seeds=1, budget=BUDGET, folder=tmp_path_factory.mktemp("unseen"), jobs=1)
+
+
+def test_descriptors_tell_a_network_what_to_do(found: study.Unseen) -> None:
+    assert [task.task for task in found.tasks] == ["task 2", "task 5"]
+    for task in found.tasks:
+        error = {way: scores["mae"].mean for way, scores in task.scores.items()}
+        assert error["told"] < 0.7 * error["not told"]
+        assert error["own labels"] < error["told"]
+    assert found.gain.mean == pytest.approx(sum(task.gain.mean for task in found.tasks) / 2)
+    assert json.loads((found.folder / "unseen.json").read_text())["verdict"] == list(found.verdict)
+
+
+def test_labels_of_the_tasks_left_out_change_nothing_but_their_own_network(
+    few: Problem, found: study.Unseen, tmp_path: Path
+) -> None:
+    def hidden(data: TensorData) -> TensorData:
+        other = {name: each * 2 + 1 if name == "task 2" else each for name, each in data.targets.items()}
+        return TensorData(data.inputs, other)
+
+    changed = replace(few, splits={**few.splits, "train": hidden(few.splits["train"])})
+    again = study.unseen(changed, LEFT_OUT, seeds=1, budget=BUDGET, folder=tmp_path, jobs=1)
+    for way in ("constant", "not told", "told"):
+        assert again.tasks[0].scores[way] == found.tasks[0].scores[way]
+    assert again.tasks[0].scores["own labels"] != found.tasks[0].scores["own labels"]
+
+
+def test_the_constant_is_the_mean_of_the_labels_of_the_other_tasks(few: Problem, found: study.Unseen) -> None:
+    train, test = few.splits["train"].targets, few.splits["test"].targets
+    others = torch.cat([train[f"task {k}"] for k in (1, 3, 4, 6)]).nanmean()
+    expected = (test["task 2"] - others).abs().nanmean()
+    assert found.tasks[0].scores["constant"]["mae"].mean == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_one_scale_is_that_of_all_tasks_together(few: Problem) -> None:
+    posed = one_scale(few.only("task 1", "task 2"))
+    labels = torch.cat([few.splits["train"].targets[f"task {k}"] for k in (1, 2)])
+    labels = labels[~labels.isnan()]
+    for task, own in zip(posed.tasks, few.tasks, strict=False):
+        assert task.decode(torch.zeros(1, 1)).item() == pytest.approx(float(labels.mean()), rel=1e-5)
+        assert (task.name, task.descriptor) == (own.name, own.descriptor)
+
+
+def test_a_study_goes_on_where_it_was(few: Problem, found: study.Unseen) -> None:
+    seen: list[Any] = []
+    study.unseen(
+        few, LEFT_OUT, seeds=1, budget=BUDGET, folder=found.folder, jobs=1,
+        on_record=lambda record, over, all_: seen.append(record["seconds"]),
+    )  # fmt: skip
+    assert sorted(seen) == sorted(record["seconds"] for record in found.records)
+
+
+def test_what_can_not_work_is_said_before_anything_is_trained(few: Problem, tmp_path: Path) -> None:
+    bare = replace(few, tasks=tuple(replace(task, descriptor=()) for task in few.tasks))
+    for problem, left_out, arm, message in (
+        (bare, 2, None, "no descriptor"),
+        (few, 1, None, "2 to 6 groups"),
+        (few, [["task 9"]], None, "no task 'task 9'"),
+        (few, [[task.name for task in few.tasks]], None, "nothing is left"),
+        (few, [["task 1"], ["task 1"]], None, "each in one group"),
+        (few, 2, study.Arm(HardSharing), "can't be told of tasks"),
+    ):
+        with pytest.raises(PolytaskError, match=message):
+            study.unseen(problem, left_out, arm, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
