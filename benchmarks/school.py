@@ -7,7 +7,7 @@ the one for all (of strength 10) leaves over. Strengths are chosen on validation
 mean squared error in points, averaged over the schools. Compare with
 
     polytask compare school --data-root DATA --sharing HardSharing Pooled
-    polytask compare school --data-root DATA --sharing HardSharing Pooled --backbone "Bare({'numbers': 27})"
+    polytask compare school --data-root DATA --sharing HardSharing Pooled --backbone "Bare(TableInputs(numbers=27))"
 """
 
 import argparse

@@ -24,6 +24,7 @@ class Case:
         equal_like: the same whether balanced at the features or at the parameters.
         whole_tasks: it gives one weight per task (and not per element).
         at_features: it can balance at the features (one that remembers gradients over the steps can't).
+        favours_first: the first task is the main one, and the others may be turned down.
         halves: it needs the gradients of two halves of every batch, so that one whole piece is not enough.
     """
 
@@ -33,6 +34,7 @@ class Case:
     equal_like: bool = False
     whole_tasks: bool = True
     at_features: bool = True
+    favours_first: bool = False
     halves: bool = False
 
     @property
@@ -147,7 +149,7 @@ CASES = [
     Case("FAMO at the start", lambda names: balancing.FAMO(), equal_like=True),
     Case("GradNorm", _gradnorm, equal_like=True),
     Case("DTP", _dtp, equal_like=True),
-    Case("TaskwiseStopping", _taskwise, equal_like=True),
+    Case("TaskwiseStopping", _taskwise, equal_like=True, favours_first=True),
     Case("MGDA", lambda names: balancing.MGDA()),
     Case("PCGrad", lambda names: balancing.PCGrad(seed=3), draws_per_task=True),
     Case("GradVac", lambda names: balancing.GradVac(beta=0.3, seed=3), draws_per_task=True),
@@ -168,8 +170,12 @@ CASES = [
     Case("NTKMTL", lambda names: balancing.NTKMTL()),
     Case("CRMOGM", lambda names: balancing.CRMOGM()),
     Case("CRMOGM around one with a memory", lambda names: balancing.CRMOGM(_gradvac(), 0.5), draws_per_task=True),
-    Case("GradientSimilarity", lambda names: balancing.GradientSimilarity(auxiliary=names[1:])),
-    Case("GradientSimilarity by sign", lambda names: balancing.GradientSimilarity(False, "each", names[2:])),
+    Case("GradientSimilarity", lambda names: balancing.GradientSimilarity(auxiliary=names[1:]), favours_first=True),
+    Case(
+        "GradientSimilarity by sign",
+        lambda names: balancing.GradientSimilarity(False, "each", names[2:]),
+        favours_first=True,
+    ),
     Case("DBMTL", lambda names: balancing.DBMTL(), whole_tasks=False, at_features=False),
     Case("DBMTL, a constant rate", lambda names: balancing.DBMTL(0.5, 0.0), whole_tasks=False, at_features=False),
     Case("MoCo", lambda names: balancing.MoCo(), whole_tasks=False, at_features=False),

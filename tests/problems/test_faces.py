@@ -20,9 +20,9 @@ from polytask.problems import faces, mtfl
 from polytask.problems.faces import anatomy
 from polytask.problems.faces.draws import Draws
 from polytask.problems.faces.parts import NOWHERE, Ellipsoid, Rays, seen
+from polytask.problems.faces.problem import FOLLOW
 from polytask.problems.faces.render import Faces, paint, render
 from polytask.problems.faces.traits import TURNS, Traits, traits
-from polytask.problems.mtfl import FOLLOW
 
 SIZE = 160
 FACES = 12
@@ -67,9 +67,9 @@ def test_a_ball_is_a_disc_of_known_depth_and_area() -> None:
     line = np.linspace(-1, 1, 81, dtype=np.float32)
     zero, one = np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32)
     x, y = np.broadcast_to(line, (1, 81, 81)), np.broadcast_to(line[:, None], (1, 81, 81))
-    found = seen(
-        Ellipsoid((0.2, 0.0, 0.3), (0.5, 0.5, 0.5)), Rays((x, y, np.zeros_like(x)), (zero, zero, one), one * 0.025)
-    )
+    axes = (one, zero, zero), (zero, one, zero), (zero, zero, one)
+    rays = Rays(axes, line[None, None], line[None, :, None], one * 0.025)
+    found = seen(Ellipsoid((0.2, 0.0, 0.3), (0.5, 0.5, 0.5)), rays)
     inside = 0.25 - (x - 0.2) ** 2 - y**2
     well = inside > 0.02
     assert found.depth[well] == pytest.approx(0.3 + np.sqrt(inside[well]), abs=1e-5)

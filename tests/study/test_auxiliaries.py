@@ -256,7 +256,7 @@ def test_verdict(study: Auxiliaries) -> None:
     assert "4 intervals were looked at; by chance alone about 0.2 of them would leave 0 out." in told[-1]
     for found, words in (
         (DOWN, "hurt size: it lost 1.0 % "),
-        (OPEN, "No evidence that all auxiliary tasks together helped or hurt size: +0.5 % "),
+        (OPEN, "No evidence that all auxiliary tasks together helped or hurt size: +0.50 % "),
         (NOT_KNOWN, "No figure for size"),
     ):
         assert words in verdict(brought, {"size": found}, networks, single=False)[0]

@@ -63,6 +63,7 @@ PROBLEMS = Catalogue(
 BACKBONES = Catalogue(
     "backbone",
     tuple(each for name in sharing.__all__ if makes_trunks(each := getattr(sharing, name)) and sayable(each)),
+    parts={sharing.TableInputs: Catalogue("inputs", (sharing.TableInputs,))},
 )
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from polytask.data import Augmentation, Points, RandomFlip, RandomScaleCrop, SidedClasses, TensorData
+from polytask.data import Augmentation, TensorData
 from polytask.errors import PolytaskError
 from polytask.problems._mtfl_files import SOURCES, FaceArchive
-from polytask.problems.faces.problem import POINTS
+from polytask.problems.faces.problem import AUGMENTATION, POINTS
 from polytask.problems.faces.traits import POSES
 from polytask.problems.multi_mnist import bytes_to_floats
 from polytask.problems.problem import Problem
@@ -16,8 +16,6 @@ from polytask.sharing import SmallCNN
 from polytask.tasks import Binary, Landmarks, MultiClass, Task
 
 SMALLEST = 32
-FOLLOW = {"landmarks": Points(((0, 1), (3, 4))), "pose": SidedClasses(((0, 4), (1, 3)))}
-"""Mirrored, left and right points change places, and so do left and right poses."""
 
 
 def mtfl(
@@ -74,9 +72,8 @@ def mtfl(
         raise PolytaskError(f"size must be a whole number of at least {SMALLEST} pixels, got {size!r}")
     train, test = (FaceArchive(Path(data_root), f"mtfl/{part}.npz") for part in ("train", "test"))
     rows = _rows(train, len(test), n_train, seed)
-    made = Augmentation((RandomScaleCrop((1.0, 1.1)), RandomFlip()), FOLLOW) if augment else None
     splits = {
-        "train": _data(train, rows["train"], size, colour, made),
+        "train": _data(train, rows["train"], size, colour, AUGMENTATION if augment else None),
         "validation": _data(train, rows["validation"], size, colour),
         "test": _data(test, rows["test"], size, colour),
     }

@@ -202,19 +202,23 @@ def verdict(
     )
 
 
-def percent(value: float) -> str:
-    """A gain in %, with its sign.
+def percent(value: float, like: float | None = None) -> str:
+    """A gain in %, with its sign; `like`: with the decimals that suit this number.
 
-    >>> percent(1.23), percent(-0.012)
-    ('+1.2 %', '-0.01 %')
+    >>> percent(1.23), percent(-0.012), percent(-0.1, like=0.02), percent(3.0, like=-4.0)
+    ('+1.2 %', '-0.01 %', '-0.10 %', '+3.0 %')
     """
-    return f"{value:+.1f} %" if abs(value) >= 0.05 else f"{value:+.2f} %"
+    fine = abs(value) < 0.05 if like is None else abs(like) < 1
+    return f"{value:+.2f} %" if fine else f"{value:+.1f} %"
+
+
+def _ends(found: Interval) -> str:
+    return f"{percent(found.low or 0.0, found.mean)} to {percent(found.high or 0.0, found.mean)}"
 
 
 def _sure(found: Interval) -> str:
-    if found.low is None or found.high is None:
-        return percent(found.mean)
-    return f"{percent(found.mean)} ({percent(found.low)} to {percent(found.high)})"
+    mean = percent(found.mean, found.mean)
+    return mean if found.low is None else f"{mean} ({_ends(found)})"
 
 
 def _headline(main: str, found: Interval, confidence: float, single: bool) -> str:
@@ -226,12 +230,13 @@ def _headline(main: str, found: Interval, confidence: float, single: bool) -> st
             f"One seed, no evidence either way: with {who[0].lower()}{who[1:]}, {main} scored {percent(found.mean)} "
             "against without; run at least 3 seeds to learn how sure that is."
         )
-    sure = f"{100 * confidence:g} % interval {percent(found.low)} to {percent(found.high or 0.0)}"
+    sure = f"{100 * confidence:g} % interval {_ends(found)}"
+    mean = percent(found.mean, found.mean)
     if found.above_zero:
-        return f"{who} helped {main}: it gained {abs(found.mean):.1f} % ({sure})."
+        return f"{who} helped {main}: it gained {mean[1:]} ({sure})."
     if found.below_zero:
-        return f"{who} hurt {main}: it lost {abs(found.mean):.1f} % ({sure})."
-    return f"No evidence that {who[0].lower()}{who[1:]} helped or hurt {main}: {percent(found.mean)} ({sure})."
+        return f"{who} hurt {main}: it lost {mean[1:]} ({sure})."
+    return f"No evidence that {who[0].lower()}{who[1:]} helped or hurt {main}: {mean} ({sure})."
 
 
 def _grouped(main: str, brought: Sequence[Brought], several: bool) -> list[str]:

@@ -48,8 +48,7 @@ def rays(stance: Stance, frame: Axes, size: int) -> Rays:
     middle = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
     column = (middle[None, None, :] - stance.x) / stance.scale
     row = (middle[None, :, None] - stance.y) / stance.scale
-    origin = tuple(a * column + b * row for a, b in zip(frame[0], frame[1], strict=True))
-    return Rays(_three(origin), frame[2], 1 / (size * stance.scale))
+    return Rays(frame, column, row, 1 / (size * stance.scale))
 
 
 def skull_and_jaw(shape: Shape) -> tuple[Ellipsoid, Ellipsoid]:
@@ -132,7 +131,7 @@ def shown(points: list[Triple], stance: Stance, frame: Axes) -> Numbers:
 
 def _surface(shape: Shape, x: Numbers, y: Numbers) -> Numbers:
     """How far out the face without its nose is at a place of it."""
-    ahead = Rays((x, y, np.zeros_like(x)), _AHEAD, np.ones_like(x))
+    ahead = Rays(_OWN, x, y, np.ones_like(x))
     found: Numbers = np.maximum(*(seen(each, ahead).depth for each in skull_and_jaw(shape)))
     return found
 
@@ -142,4 +141,6 @@ def _three(values: tuple[Numbers, ...]) -> Triple:
     return x, y, z
 
 
-_AHEAD: Triple = (np.zeros((1, 1, 1), np.float32), np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))
+_ZERO, _ONE = np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32)
+_AHEAD: Triple = (_ZERO, _ZERO, _ONE)
+_OWN: Axes = ((_ONE, _ZERO, _ZERO), (_ZERO, _ONE, _ZERO), _AHEAD)

@@ -20,14 +20,27 @@ class Rays:
     Lengths are those of half a head, about 12 cm.
     """
 
-    origin: Triple
-    """Where each ray passes the plane through the head that faces the viewer: three of [n, h, w]."""
+    axes: tuple[Triple, Triple, Triple]
+    """Right, down and towards the viewer as the picture has them: unit vectors, three of [n, 1, 1] each."""
 
-    towards: Triple
-    """The unit vector to the viewer, three of [n, 1, 1]."""
+    column: Numbers
+    """Where in the picture the rays are, from the middle of the head to the right, [n, 1, w]."""
+
+    row: Numbers
+    """Downwards, [n, h, 1]."""
 
     pixel: Numbers
     """The width of a pixel, [n, 1, 1]."""
+
+    @property
+    def towards(self) -> Triple:
+        return self.axes[2]
+
+    @cached_property
+    def origin(self) -> Triple:
+        """Where each ray passes the plane through the head that faces the viewer: three of [n, h, w]."""
+        x, y, z = (right * self.column + down * self.row for right, down, _ in zip(*self.axes, strict=True))
+        return x, y, z
 
     def at(self, depth: Numbers) -> Triple:
         """The places at this depth along the rays."""
@@ -81,7 +94,10 @@ def seen(body: Ellipsoid, rays: Rays) -> Seen:
     larger of two roots because d points to the viewer. G = q.q - (q.e)^2 / e.e is 1 on the outline, and grows as the
     square of the distance r from the centre in the picture: the outline is r (1 - 1 / sqrt(G)) away.
     """
-    q = [(o - c) / a for o, c, a in zip(rays.origin, body.centre, body.half, strict=True)]
+    q = [
+        (right * rays.column - c) / a + down * rays.row / a
+        for right, down, c, a in zip(*rays.axes[:2], body.centre, body.half, strict=True)
+    ]
     e = [d / a for d, a in zip(rays.towards, body.half, strict=True)]
     ee = e[0] * e[0] + e[1] * e[1] + e[2] * e[2]
     qe = (q[0] * e[0] + q[1] * e[1] + q[2] * e[2]) / ee
@@ -98,7 +114,6 @@ def seen(body: Ellipsoid, rays: Rays) -> Seen:
 
 def _from_centre(body: Ellipsoid, rays: Rays) -> Numbers:
     """How far each ray passes from the centre."""
-    way = [o - c for o, c in zip(rays.origin, body.centre, strict=True)]
-    along = way[0] * rays.towards[0] + way[1] * rays.towards[1] + way[2] * rays.towards[2]
-    square = way[0] * way[0] + way[1] * way[1] + way[2] * way[2] - along * along
-    return np.sqrt(np.maximum(square, 0))
+    across, down = (sum(a * c for a, c in zip(axis, body.centre, strict=True)) for axis in rays.axes[:2])
+    found: Numbers = np.sqrt(np.square(rays.column - across) + np.square(rays.row - down))
+    return found

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from polytask._memory import keep_freed_memory
-from polytask.data import TensorData
+from polytask.data import Augmentation, Points, RandomFlip, RandomScaleCrop, SidedClasses, TensorData
 from polytask.errors import PolytaskError
 from polytask.problems.faces.render import Faces, render
 from polytask.problems.faces.traits import POSES
@@ -21,6 +21,9 @@ FIRST = {"train": 0, "validation": 2**40, "test": 2**41}  # number of each split
 PIXELS = 32 * 48 * 48  # drawn at a time: what the caches of a core hold
 SMALLEST = 32  # size of a picture
 FEWEST = 40  # training pictures
+FOLLOW = {"landmarks": Points(((0, 1), (3, 4))), "pose": SidedClasses(((0, 4), (1, 3)))}
+"""Mirrored, left and right points change places, and so do left and right poses."""
+AUGMENTATION = Augmentation((RandomScaleCrop((1.0, 1.1)), RandomFlip()), FOLLOW)
 POINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 
 
@@ -40,7 +43,7 @@ TASKS = (
 )
 
 
-def faces(n_train: int = 4000, size: int = 40, colour: bool = False, seed: int = 0) -> Problem:
+def faces(n_train: int = 8000, size: int = 40, colour: bool = False, augment: bool = True, seed: int = 0) -> Problem:
     """Faces drawn by us: where eyes, nose and mouth are; how the head is turned; smile, glasses, long hair.
 
     * Input: 1 x 40 x 40 grey pixels (or another size, or 3 x 40 x 40 in colour), held as bytes and given to the network
@@ -67,12 +70,16 @@ def faces(n_train: int = 4000, size: int = 40, colour: bool = False, seed: int =
 
     The landmarks are exact: those places of the head, projected as the pixels are.
 
+    Training pictures are augmented as those of `mtfl`: mirrored, half of them, with left and right points and poses
+    changing places; and windows of 1 / 1.1 of their size or all of it. A point that leaves the window is missing.
+
     Face k does not depend on how many there are.
 
     Args:
         n_train: number of training pictures.
         size: height and width in pixels.
         colour: red, green and blue instead of grey.
+        augment: whether training pictures are.
         seed: draws the faces.
 
     Raises:
@@ -92,7 +99,11 @@ def faces(n_train: int = 4000, size: int = 40, colour: bool = False, seed: int =
     if not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise PolytaskError(f"seed must be a whole number from 0 to 2^64 - 1, got {seed!r}")
     counts = {"train": n_train, "validation": n_train // 8, "test": n_train // 4}
-    splits = {split: _data(seed, FIRST[split], count, size, colour) for split, count in counts.items()}
+    splits = {
+        split: _data(range(FIRST[split], FIRST[split] + count), seed, size, colour, augment and split == "train")
+        for split, count in counts.items()
+    }
+    asked = {"n_train": n_train, "size": size, "colour": colour, "augment": augment, "seed": seed}
     return Problem(
         name="faces",
         tasks=tuple(each.task.fitted(splits["train"].targets[each.task.name]) for each in TASKS),
@@ -102,7 +113,7 @@ def faces(n_train: int = 4000, size: int = 40, colour: bool = False, seed: int =
         source="drawn by polytask",
         licence="the same as polytask's (MIT)",
         suggested={"epochs": 20, "batch_size": 64, "learning_rate": 3e-3},
-        spec={"name": "faces", "args": {"n_train": n_train, "size": size, "colour": colour, "seed": seed}},
+        spec={"name": "faces", "args": asked},
         notes=(
             "drawn faces: scores say nothing about photographs",
             "hair, short or long, stands in the place of MTFL's gender, which drawn faces do not have",
@@ -110,13 +121,12 @@ def faces(n_train: int = 4000, size: int = 40, colour: bool = False, seed: int =
     )
 
 
-def _data(seed: int, first: int, count: int, size: int, colour: bool) -> TensorData:
-    """Faces `first` to `first + count - 1` of a seed."""
+def _data(numbers: range, seed: int, size: int, colour: bool, augment: bool) -> TensorData:
+    """The faces of these numbers."""
     step = max(1, PIXELS // (size * size))
     keep_freed_memory()  # of a chunk, for the next one
-    starts = range(first, first + count, step)
-    drawn = [render(seed, range(start, min(start + step, first + count)), size, colour) for start in starts]
+    drawn = [render(seed, numbers[start : start + step], size, colour) for start in range(0, len(numbers), step)]
     targets = {each.task.name: np.concatenate([each.target(part) for part in drawn]) for each in TASKS}
     images = np.concatenate([part.image for part in drawn])
     held = {name: torch.from_numpy(target) for name, target in targets.items()}
-    return TensorData(torch.from_numpy(images), held, transform=bytes_to_floats)
+    return TensorData(torch.from_numpy(images), held, bytes_to_floats, AUGMENTATION if augment else None)

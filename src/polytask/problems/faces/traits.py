@@ -11,8 +11,8 @@ from polytask.problems.faces.draws import Draws, Flags, Numbers, chosen
 POSES = ("left profile", "left", "frontal", "right", "right profile")
 """Where the nose points, as seen in the picture: the classes and the sides of MTFL."""
 
-SHARES = (0.1, 0.2, 0.4, 0.2, 0.1)
-TURNS = (-60, -40, -15, 15, 40, 60)
+SHARES = (0.075, 0.175, 0.5, 0.175, 0.075)
+TURNS = (-55, -38, -15, 15, 38, 55)
 """Between which angles, in degrees, the head of each pose is turned."""
 
 SKINS = ((0.93, 0.72, 0.60), (0.87, 0.62, 0.47), (0.74, 0.48, 0.33), (0.53, 0.32, 0.21), (0.33, 0.20, 0.14))
@@ -138,11 +138,11 @@ def stance(draw: Draws) -> Stance:
     return Stance(
         pose=pose,
         turn=draw.between(edges[pose], edges[pose + 1]),
-        nod=draw.near(0.0, 0.35),
-        tilt=draw.near(0.0, 0.4),
-        scale=draw.near(0.46, 0.08),
-        x=draw.near(0.5, 0.08),
-        y=draw.near(0.4, 0.08),
+        nod=draw.near(0.0, 0.3),
+        tilt=draw.near(0.0, 0.3),
+        scale=draw.near(0.48, 0.06),
+        x=draw.near(0.5, 0.06),
+        y=draw.near(0.39, 0.06),
     )
 
 
