@@ -23,7 +23,8 @@ LARGE, SMALL, SIDE, GAP = 120, 40, 46, 4  # sizes and distances in pixels
 def sheet(rows: int, seed: int) -> Image.Image:
     """In every row large faces in colour with their landmarks, and the same as networks see them."""
     count = rows * COLUMNS
-    large, small = (problems.faces(max(40, count), size, size == LARGE, seed) for size in (LARGE, SMALL))
+    large = problems.faces(max(40, count), LARGE, colour=True, seed=seed)
+    small = problems.faces(max(40, count), SMALL, seed=seed)
     colour, grey = pictures(large, count, dots=True), pictures(small, count, dots=False)
     page = Image.new("RGB", (COLUMNS * (LARGE + SIDE + 2 * GAP) + GAP, rows * (LARGE + GAP) + GAP), "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(10)

@@ -121,7 +121,7 @@ def test_folders_that_can_not_be_predicted(run: Run, rooms_run: Path, table_run:
     assert not (tmp_path / "out").exists()
     picture(empty / "good.png", 16, 24)
     assert "give another one" in refused(run("predict", rooms_run, empty, "--out", empty))
-    assert "give predict a table" in refused(run("predict", table_run, empty))
+    assert "holds no rows" in refused(run("predict", table_run, empty))
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     assert "folder of images" in refused(run("predict", rooms_run, tmp_path / "table.csv"))
 

@@ -18,11 +18,12 @@ from polytask.data.views import View
 from polytask.errors import PolytaskError
 from polytask.problems import faces, mtfl
 from polytask.problems.faces import anatomy
+from polytask.problems.faces.chance import TURNS, traits
 from polytask.problems.faces.draws import Draws
 from polytask.problems.faces.parts import NOWHERE, Ellipsoid, Rays, seen
 from polytask.problems.faces.problem import FOLLOW
 from polytask.problems.faces.render import Faces, paint, render
-from polytask.problems.faces.traits import TURNS, Traits, traits
+from polytask.problems.faces.traits import Traits
 
 SIZE = 160
 FACES = 12
@@ -302,7 +303,7 @@ def test_sided_classes_refuse_maps() -> None:
         ({"landmarks": np.full((100, 5, 2), 48.0, np.float32)}, "expects fractions of the image"),
     ],
 )
-def test_what_the_files_may_not_hold(root: Path, wrong: dict[str, np.ndarray], told: str) -> None:
+def test_what_the_files_may_not_hold(root: Path, wrong: dict[str, Any], told: str) -> None:
     archive(root / "mtfl" / "train.npz", [0] * 40 + [1] * 60, **wrong)
     with pytest.raises(PolytaskError, match=told):
         mtfl(root)

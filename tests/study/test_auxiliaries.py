@@ -15,8 +15,9 @@ from polytask._plain import plain
 from polytask.errors import PolytaskError
 from polytask.evaluation import Interval
 from polytask.study import Arm, Auxiliaries, AuxiliarySummary, Brought, auxiliaries, compare
-from polytask.study.auxiliaries import ALL, NONE, planned, with_main
-from polytask.study.brought import differences, verdict
+from polytask.study.auxiliary_networks import ALL, NONE, planned, with_main
+from polytask.study.auxiliary_words import verdict
+from polytask.study.brought import differences
 from polytask.study.report.auxiliaries import render, write
 from polytask.tasks import Regression
 

@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -118,7 +118,7 @@ class Unpaintable(Segmentation):
 
 def test_a_picture_that_fails_ends_no_run(tmp_path: Path) -> None:
     posed = problem()
-    posed = type(posed)(**vars(posed) | {"tasks": (Unpaintable("where", CLASSES), posed.tasks[1])})
+    posed = replace(posed, tasks=(Unpaintable("where", CLASSES), posed.tasks[1]))
     record = train(Job(posed, Arm(), 0, Budget(epochs=1, batch_size=6), examples=(0, 1)), tmp_path)
     assert record["status"] == "finished"
     assert record["examples"] == {"error": "RuntimeError: no such colour"}

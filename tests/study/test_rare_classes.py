@@ -15,7 +15,7 @@ from polytask.sharing import MLP
 from polytask.study import Summary, compare, rank_correlation, rare_classes, train
 from polytask.study.report import render
 from polytask.study.run import Job
-from polytask.tasks import Binary, Depth, Edges, MultiClass, MultiLabel, Regression, Segmentation
+from polytask.tasks import Depth, Edges, MultiClass, MultiLabel, Regression, Segmentation
 from polytask.training import Budget, evaluate
 
 
@@ -61,7 +61,7 @@ def test_iou_of_every_class_by_hand() -> None:
     assert task.label_counts(target).tolist() == [4, 3, 0]
 
 
-@pytest.mark.parametrize("task", [Binary("a"), Regression("a"), Depth("a"), Edges("a")], ids=lambda t: type(t).__name__)
+@pytest.mark.parametrize("task", [Regression("a"), Depth("a"), Edges("a")], ids=lambda t: type(t).__name__)
 def test_tasks_without_classes(task) -> None:
     assert task.by_class() is None and task.class_names == () and task.label_counts(torch.zeros(2)).numel() == 0
 

@@ -121,7 +121,7 @@ BY_WORLD = {
     ),
     "data sets by error": (
         balancing.CAGrad,
-        {"sampler": ByError(per="batch"), "train": parts(), "validation": parts(30, 1), "budget": {"batch_size": 8}},
+        {"sampler": ByError(per="batch"), "train": parts(), "validation": parts(96, 1), "budget": {"batch_size": 8}},
     ),
 }
 """What is trained on one process and on two, and must come out the same: how to make the balancer, and options."""

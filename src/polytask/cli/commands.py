@@ -46,7 +46,7 @@ from polytask.study import split_levels as study_levels
 from polytask.study import train as run_job
 from polytask.study import transfer as run_transfer
 from polytask.study import unseen as run_unseen
-from polytask.study.auxiliaries import planned, with_main
+from polytask.study.auxiliary_networks import planned, with_main
 from polytask.study.compare import workers
 from polytask.study.report import write
 from polytask.study.report.auxiliaries import write as write_auxiliaries

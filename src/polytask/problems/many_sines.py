@@ -34,6 +34,8 @@ def many_sines(
       separate networks, .69 pooled, and 1.02 for the best constant of every member.
     * Size: for training, a member has from half to twice `rows` rows, on a logarithmic scale uniformly; for validation
       `rows` / 4, for test `rows`.
+    * Split: every row is drawn for itself.
+    * Split: rows of every split are drawn anew.
     * Source: drawn here. Licence: that of polytask.
 
     Args:

@@ -54,6 +54,12 @@ def mtfl(
     Training pictures are augmented: mirrored, half of them, with left and right points and poses changing places; and
     windows of 1 / 1.1 of their size or all of it. The paper's own augmentation, if any, is not known to us.
 
+    Hard sharing with the default trunk and the suggested budget scores on the test split (one seed; in parentheses the
+    best constant): NME 0.122 (0.239), above 0.1 are 0.53 of the faces (0.97); accuracy of pose 0.74 (0.61), smile 0.77
+    (0.55), glasses 0.93 (0.92), gender 0.80 (0.39), in 45 seconds of one core. On validation pictures NME is 0.078. On
+    test pictures it is 0.141 without augmentation, and 0.130 with the paper's own trunk, `sharing.TCDCN`, at a learning
+    rate of 1e-3, in two minutes.
+
     Args:
         data_root: the folder that holds the files.
         n_train: number of training pictures, by default all; of validation and test pictures there are at most half as

@@ -2,52 +2,26 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from polytask._plain import plain
-from polytask._text import did_you_mean
 from polytask.errors import PolytaskError
+from polytask.evaluation import Interval
 from polytask.problems import Problem
 from polytask.study.arms import SINGLE_TASK, Arm
-from polytask.study.brought import AuxiliarySummary, Brought, differences, verdict
+from polytask.study.auxiliary_networks import Network, job_of, names_of, planned, with_main
+from polytask.study.auxiliary_words import verdict
+from polytask.study.brought import AuxiliarySummary, Brought, differences
 from polytask.study.compare import first_error, workers
 from polytask.study.kept import Kept, Record, command_line, without_copies
 from polytask.study.rehearse import rehearse
-from polytask.study.run import Job
 from polytask.study.summarise import summarise, task_info
 from polytask.study.summary import Summary
 from polytask.training import Budget, directions
 from polytask.training.checkpoint import write_whole
 from polytask.training.evaluate import selection_score
-
-NONE = "no auxiliary task"
-ALL = "all auxiliary tasks"
-
-
-@dataclass(frozen=True)
-class Network(Arm):
-    """The main tasks with some auxiliary ones, trained in one way.
-
-    Args:
-        label: what it is called in tables.
-        helpers: the auxiliary tasks.
-        further: it is trained in another way than the networks that differ in their auxiliary tasks alone.
-    """
-
-    label: str = ""
-    helpers: tuple[str, ...] = ()
-    further: bool = False
-
-    @cached_property
-    def name(self) -> str:
-        return self.label
-
-    @cached_property
-    def family(self) -> str:
-        return self.label
 
 
 @dataclass(frozen=True)
@@ -119,63 +93,14 @@ def auxiliaries(
     spent = budget if isinstance(budget, Budget) else Budget().updated({**posed.suggested, **(budget or {})})
     networks = planned(posed, arm or Arm(), also)
     selection_score([task for task in posed.tasks if not task.auxiliary], {}, spent.select)  # says what can't be
-    rehearse(posed, [each for each in networks if len(each.helpers) == len(_auxiliary(posed))], spent, asked, backend)
-    all_jobs = [_job(posed, network, seed, spent) for seed in asked for network in networks]
+    with_all = [networks[1], *(each for each in networks if each.further)]
+    rehearse(posed, with_all, spent, asked, backend, confidence)
+    all_jobs = [job_of(posed, network, seed, spent) for seed in asked for network in networks]
     kept = Kept(root, without_copies(all_jobs), on_record)
     kept.train(sorted(kept.jobs, key=lambda job: -len(job.problem.tasks)), jobs, backend)
     summary = summed_up(posed, networks, asked, spent, kept.records, confidence)
     write_whole(root / "auxiliaries.json", json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
     return Auxiliaries(root, kept.records, summary)
-
-
-def with_main(problem: Problem, main: Sequence[str]) -> Problem:
-    """The problem with these main tasks first, and all others auxiliary; without any named, as its tasks are marked.
-
-    Raises:
-        PolytaskError: there is no such task, no auxiliary task is left, or none is marked.
-    """
-    names = [task.name for task in problem.tasks]
-    for name in main:
-        if name not in names:
-            raise PolytaskError(f"there is no task '{name}' to be a main one; {did_you_mean(name, names)}")
-    chosen = [task.name for task in problem.tasks if (task.name in main if main else not task.auxiliary)]
-    marked = [replace(task, auxiliary=task.name not in chosen) for task in problem.tasks]
-    if len(chosen) == len(names):
-        told = "every task is a main one" if main else "no task is marked auxiliary"
-        raise PolytaskError(
-            f"{told} in '{problem.name}' ({', '.join(names)}): name those that count, and the others are auxiliary "
-            f"(main=['{names[0]}'], --main {names[0]})"
-        )
-    return replace(problem, tasks=tuple(sorted(marked, key=lambda task: task.auxiliary)))
-
-
-def planned(problem: Problem, arm: Arm, also: Sequence[Arm] = ()) -> list[Network]:
-    """The networks of a study, the one without auxiliary tasks first; each set of auxiliary tasks once.
-
-    Raises:
-        PolytaskError: a way begins with trained networks: what these had learned could not be told from what auxiliary
-            tasks bring.
-
-    >>> from polytask import problems
-    >>> [network.name for network in planned(with_main(problems.digits(100, auxiliary=True), ["left"]), Arm())]
-    ['no auxiliary task', 'all auxiliary tasks', 'all but sum, only right', 'all but right, only sum']
-    """
-    for each in (arm, *also):
-        if each.begins_trained:
-            raise PolytaskError(
-                f"'{each.name}' begins with trained networks; a study of auxiliary tasks trains all of its own from "
-                "nothing: leave out from_single_task and fine_tuning"
-            )
-    helpers = _auxiliary(problem)
-    sets: dict[tuple[str, ...], list[str]] = {(): [NONE], helpers: [ALL if len(helpers) > 1 else f"with {helpers[0]}"]}
-    if len(helpers) > 1:
-        for name in reversed(helpers):
-            sets.setdefault(tuple(each for each in helpers if each != name), []).append(f"all but {name}")
-        for name in helpers:
-            sets.setdefault((name,), []).append(f"only {name}")
-    found = [_network(arm, ", ".join(labels), each) for each, labels in sets.items()]
-    others = [each for each in also if each.described != arm.described]
-    return found + [_network(each, f"{found[1].label}, {_apart(each, arm)}", helpers, True) for each in others]
 
 
 def summed_up(
@@ -198,26 +123,26 @@ def summed_up(
         PolytaskError: no seed has the networks that everything is compared with.
     """
     without, with_all, *_ = networks
-    mains = [task.name for task in problem.tasks if not task.auxiliary]
+    mains = names_of(problem, auxiliary=False)
     over = [{each["seed"] for each in records if each["arm"] == one.name and not each["error"]} for one in networks[:2]]
     if not over[0] & over[1]:
         raise PolytaskError(f"no seed has both '{without.name}' and '{with_all.name}': {first_error(records)}")
     ways = directions(problem.tasks)
-    helpers = _auxiliary(problem)
+    helpers = names_of(problem, auxiliary=True)
     by_set = {frozenset(network.helpers): network.name for network in networks if not network.further}
 
-    def told(main: str, one: Sequence[str], other: Sequence[str]) -> dict[str, Any]:
+    def told(main: str, one: Sequence[str], other: Sequence[str]) -> tuple[Interval, dict[str, Interval]]:
         found = differences(records, by_set[frozenset(one)], by_set[frozenset(other)], main, ways[main], confidence)
-        return {"mean": found.pop(""), "metrics": found}
+        return found.pop(""), found
 
     brought = []
     for main in mains:
         for name in helpers:
-            alone = told(main, [name], [])
+            alone, alone_metrics = told(main, [name], [])
             rest = [each for each in helpers if each != name]
-            beside = told(main, helpers, rest) if rest else {"mean": None, "metrics": {}}
-            brought.append(Brought(main, name, alone["mean"], beside["mean"], alone["metrics"], beside["metrics"]))
-    together = {main: told(main, helpers, [])["mean"] for main in mains}
+            beside, beside_metrics = told(main, helpers, rest) if rest else (None, {})
+            brought.append(Brought(main, name, alone, beside, alone_metrics, beside_metrics))
+    together = {main: told(main, helpers, [])[0] for main in mains}
     summary = _networks(problem, networks, seeds, budget, records, confidence)
     further = tuple(network.name for network in networks if network.further)
     sentences = verdict(brought, together, summary, len(helpers) == 1, further)
@@ -233,7 +158,7 @@ def _networks(
     confidence: float,
 ) -> Summary:
     """Scores, gains over the network without auxiliary tasks, and costs: of the main tasks alone."""
-    mains = [task.name for task in problem.tasks if not task.auxiliary]
+    mains = names_of(problem, auxiliary=False)
     posed = problem.only(*mains)
     command = command_line("polytask.study.auxiliaries(...)")
     without, *others = networks
@@ -263,22 +188,3 @@ def _of_main(record: Record, mains: Sequence[str], without: str) -> Record:
         "classes": classes,
         "arm": SINGLE_TASK if record["arm"] == without else record["arm"],
     }
-
-
-def _auxiliary(problem: Problem) -> tuple[str, ...]:
-    return tuple(task.name for task in problem.tasks if task.auxiliary)
-
-
-def _network(arm: Arm, label: str, helpers: tuple[str, ...], further: bool = False) -> Network:
-    settings = {each.name: getattr(arm, each.name) for each in fields(arm)}
-    return Network(**settings, label=label, helpers=helpers, further=further)
-
-
-def _apart(arm: Arm, usual: Arm) -> str:
-    """What a further way is called: by its balancer, and by its architecture where that is another one."""
-    return arm.balancer_name if arm.sharing_name == usual.sharing_name else arm.name
-
-
-def _job(problem: Problem, network: Network, seed: int, budget: Budget) -> Job:
-    mains = [task.name for task in problem.tasks if not task.auxiliary]
-    return Job(problem.only(*mains, *network.helpers), network, seed, budget, len(problem.splits["train"]))

@@ -2,7 +2,7 @@
 
 From whole numbers to pictures:
 
-- `draws` gives random numbers, `traits` what a face is like;
+- `traits` is what a face is like, `chance` draws it, with the random numbers of `draws`;
 - `anatomy` is its parts and landmarks, `parts` how ellipsoids are seen, `canvas` a picture in layers;
 - `backdrop` is behind the head, `marks` on the skin, `wear` on the head: hair and glasses;
 - `render` does all of this, `problem` makes tasks and splits.

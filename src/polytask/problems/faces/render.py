@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from polytask.problems.faces import anatomy, backdrop, marks, wear
 from polytask.problems.faces.canvas import Canvas
+from polytask.problems.faces.chance import traits
 from polytask.problems.faces.draws import Draws, Flags, Numbers
 from polytask.problems.faces.parts import Ellipsoid, Triple, seen
-from polytask.problems.faces.traits import Traits, traits
+from polytask.problems.faces.traits import Traits
 
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 SHOULDER = np.float32(0.6)  # where bright light begins to be compressed
