@@ -70,7 +70,7 @@ docs: $(VENV)/.dev  ## the manual, in docs/_build/html; a warning is an error; i
 
 cards: $(VENV)/.dev  ## docs/methods and docs/support.md, from docstrings and from the tests that hold (minutes)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --record-claims $(CLAIMS) \
-		-m "claim or support or refused" tests/balancing tests/training/test_resume.py
+		-m "claim or support or refused" tests/balancing tests/training/test_resume.py tests/training/test_sampling.py
 	$(BIN)/python docs/method_cards.py $(CLAIMS)
 
 benchmarks: $(VENV)/.dev  ## the measurements behind the claims about speed
