@@ -161,23 +161,18 @@ def compare(
     workers(jobs, backend)
     names = list(dict.fromkeys(arm.name for arm in [Arm(), *arms]))
     show.plan(posed, names, numbers, spent, folder)
-    try:
-        with RunsProgress(folder) as progress:
-            done = run_study(
-                posed,
-                arms,
-                numbers,
-                spent,
-                folder,
-                jobs=jobs,
-                backend=backend,
-                confidence=confidence,
-                on_record=progress.over,
-            )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped; the runs that are finished are kept in {folder}: start the same command again to go on"
-        ) from None
+    with RunsProgress(folder) as progress:
+        done = run_study(
+            posed,
+            arms,
+            numbers,
+            spent,
+            folder,
+            jobs=jobs,
+            backend=backend,
+            confidence=confidence,
+            on_record=progress.over,
+        )
     show.results(done.summary)
     path = write(done.summary, done.records, folder / "report.html")
     say(f"Report: {path}")
@@ -233,25 +228,20 @@ def auxiliaries(
     folder = out or Path("results") / _slug(" ".join([posed.name, "auxiliaries", *counted_in]))
     show.problem(posed)
     show.networks([each.name for each in planned(posed, arm, others)], numbers, spent, folder)
-    try:
-        with RunsProgress(folder) as progress:
-            found = run_auxiliaries(
-                posed,
-                (),
-                arm,
-                others,
-                numbers,
-                spent,
-                folder,
-                jobs=jobs,
-                backend=backend,
-                confidence=confidence,
-                on_record=progress.over,
-            )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped; the runs that are finished are kept in {folder}: start the same command again to go on"
-        ) from None
+    with RunsProgress(folder) as progress:
+        found = run_auxiliaries(
+            posed,
+            (),
+            arm,
+            others,
+            numbers,
+            spent,
+            folder,
+            jobs=jobs,
+            backend=backend,
+            confidence=confidence,
+            on_record=progress.over,
+        )
     show.brought(found.summary)
     say(f"Report: {write_auxiliaries(found.summary, found.records, folder / 'report.html')}")
 
@@ -298,24 +288,19 @@ def search(
     show.problem(posed)
     say(f"To try: {counted(trials, 'weighting')} by {sampler}, in {folder}", "bold")
     say()
-    try:
-        with RunsProgress(folder) as progress:
-            found = search_weights(
-                posed,
-                spent,
-                trials,
-                folder,
-                sampler=sampler,
-                sharing=sharing.make,
-                seeds=numbers,
-                jobs=jobs,
-                backend=backend,
-                on_record=progress.over,
-            )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped; the runs that are finished are kept in {folder}: start the same command again to go on"
-        ) from None
+    with RunsProgress(folder) as progress:
+        found = search_weights(
+            posed,
+            spent,
+            trials,
+            folder,
+            sampler=sampler,
+            sharing=sharing.make,
+            seeds=numbers,
+            jobs=jobs,
+            backend=backend,
+            on_record=progress.over,
+        )
     show.trials(found)
     fresh = " ".join(str(max(numbers) + k) for k in (1, 2, 3))
     say("To use them, with the same problem and budget, and seeds that did not choose them:")
@@ -356,16 +341,11 @@ def unseen(
     posed = _posed(problem, (), None, data_root, backbone)
     folder = out or Path("results") / _slug(f"{posed.name} unseen")
     show.problem(posed)
-    try:
-        with RunsProgress(folder) as progress:
-            found = run_unseen(
-                posed, [leave_out] if leave_out else groups, Arm(sharing.make), seeds, _budget(posed, budget), folder,
-                jobs=jobs, confidence=confidence, on_record=progress.over,
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped; the runs that are finished are kept in {folder}: start the same command again to go on"
-        ) from None
+    with RunsProgress(folder) as progress:
+        found = run_unseen(
+            posed, [leave_out] if leave_out else groups, Arm(sharing.make), seeds, _budget(posed, budget), folder,
+            jobs=jobs, confidence=confidence, on_record=progress.over,
+        )  # fmt: skip
     show.unseen(found)
     say(f"Results: {folder / 'unseen.json'}")
 
@@ -497,27 +477,22 @@ def transfer(
     plan.rehearse(spent, numbers, backend, confidence)
     workers(jobs, backend)
     show_transfer.plan(plan, numbers, spent, folder)
-    try:
-        with RunsProgress(folder) as progress:
-            done = run_transfer(
-                posed,
-                pretrain,
-                target,
-                sizes,
-                asked,
-                arm,
-                numbers,
-                spent,
-                folder,
-                jobs=jobs,
-                backend=backend,
-                confidence=confidence,
-                on_record=progress.over,
-            )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped; the runs that are finished are kept in {folder}: start the same command again to go on"
-        ) from None
+    with RunsProgress(folder) as progress:
+        done = run_transfer(
+            posed,
+            pretrain,
+            target,
+            sizes,
+            asked,
+            arm,
+            numbers,
+            spent,
+            folder,
+            jobs=jobs,
+            backend=backend,
+            confidence=confidence,
+            on_record=progress.over,
+        )
     show_transfer.results(done.summary)
     say(f"Report: {write_transfer(done.summary, done.records, folder / 'report.html')}")
 

@@ -14,11 +14,14 @@ from polytask.cli.text import console, duration, number
 class RunsProgress:
     """A line per network that is trained, with an estimate of the time left; on a terminal also a bar.
 
+    Who stops it by Ctrl-C is told where the finished runs are, and how to go on.
+
     Args:
         folder: of the study; runs that it holds already take no time.
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.kept = {path.parent.name for path in folder.glob("runs/*/record.json")}
         self.fresh, self.begun = 0, 0.0
         self.console = console()
@@ -40,6 +43,10 @@ class RunsProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(
+                f"stopped; the runs that are finished are kept in {self.folder}: start the same command again to go on"
+            ) from None
 
     def over(self, record: Mapping[str, Any], done: int, total: int) -> None:
         """Tell that a run is over."""
