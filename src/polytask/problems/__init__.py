@@ -6,11 +6,13 @@ from polytask.problems.census_income import census_income
 from polytask.problems.cifar10 import cifar10
 from polytask.problems.digits import digits
 from polytask.problems.faces import faces
+from polytask.problems.fdu_mtl import fdu_mtl
 from polytask.problems.harbours import harbours
 from polytask.problems.many_sines import many_sines
 from polytask.problems.mtfl import mtfl
 from polytask.problems.multi_mnist import multi_mnist
 from polytask.problems.nyuv2 import nyuv2
+from polytask.problems.pacs import pacs
 from polytask.problems.problem import Problem
 from polytask.problems.rooms import rooms
 from polytask.problems.school import school
@@ -26,11 +28,13 @@ __all__ = [
     "cifar100",
     "digits",
     "faces",
+    "fdu_mtl",
     "harbours",
     "mtfl",
     "many_sines",
     "multi_mnist",
     "nyuv2",
+    "pacs",
     "rooms",
     "school",
     "superclasses",
