@@ -35,6 +35,7 @@ from polytask.problems import Problem
 from polytask.sharing import Imported, MultiTaskModel, PartInput
 from polytask.sharing.backbones.fusion import PARTS
 from polytask.study import Arm
+from polytask.study.hidden import hidden_again
 from polytask.tasks import Task
 from polytask.training import L2SP, Budget, FineTuning, evaluate, load_state, load_tree
 from polytask.training.folder import read_json
@@ -140,7 +141,7 @@ class SavedRun:
             )
         more = {} if data_root is None else {"data_root": data_root}
         member, settings = PROBLEMS.checked(Call(spec["name"], {**spec["args"], **more}))
-        made = member(**settings)
+        made = hidden_again(member(**settings), spec)
         if self.job["baseline"]:  # trained on the rows that had a label of its task
             made = made.only(*(task.name for task in self.tasks))
         before = read_json(self.folder / "run.json")["data"]["train"]

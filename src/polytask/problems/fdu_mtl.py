@@ -75,7 +75,7 @@ def fdu_mtl(data_root: Path, words: int = 256, vocabulary: int = VOCABULARY, rep
         summary=f"Reviews in {len(tasks)} domains, a data set for each: is the writer content?",
         source="FDU-MTL (Liu, Qiu, Huang 2017)",
         licence="none stated for the texts",
-        suggested={"epochs": 20, "batch_size": 64, "learning_rate": 3e-3},
+        suggested={"epochs": 6, "batch_size": 64, "learning_rate": 2e-3},
         spec={
             "name": "fdu_mtl",
             "args": {"data_root": str(data_root), "words": words, "vocabulary": vocabulary, "repeats": repeats},

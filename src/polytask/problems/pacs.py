@@ -80,7 +80,7 @@ def pacs(data_root: Path, size: int = 48, augment: bool = True, seed: int = 0) -
         summary=f"Seven things in four styles, {size} x {size} pixels, a data set for each style: name the thing",
         source="PACS (Li, Yang, Song, Hospedales 2017)",
         licence="none stated",
-        suggested={"epochs": 30, "batch_size": 32, "learning_rate": 2e-3},
+        suggested={"epochs": 15, "batch_size": 32, "learning_rate": 2e-3},
         spec={
             "name": "pacs",
             "args": {"data_root": str(data_root), "size": size, "augment": augment, "seed": seed},

@@ -4,7 +4,7 @@ from polytask.study.arms import SINGLE_TASK, Arm
 from polytask.study.auxiliaries import Auxiliaries, auxiliaries
 from polytask.study.brought import AuxiliarySummary, Brought
 from polytask.study.compare import Study, compare
-from polytask.study.hidden import with_labels
+from polytask.study.hidden import with_label_share, with_labels
 from polytask.study.levels import split_levels
 from polytask.study.rare import Correlation, RareClasses, rank_correlation, rare_classes
 from polytask.study.rehearse import rehearse
@@ -53,5 +53,6 @@ __all__ = [
     "train",
     "transfer",
     "unseen",
+    "with_label_share",
     "with_labels",
 ]

@@ -1,6 +1,8 @@
-"""A problem with fewer training labels of one task than there are."""
+"""A problem with fewer training labels than there are: of one task, or of all."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +12,9 @@ from polytask.data import TensorData
 from polytask.data.batch import missing
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
+
+KEPT = "kept_labels"
+"""Under which a problem's `spec` says what was hidden: [task, labels that were kept, seed], in this order."""
 
 
 def with_labels(problem: Problem, task: str, labels: int, seed: int = 0) -> Problem:
@@ -51,7 +56,42 @@ def with_labels(problem: Problem, task: str, labels: int, seed: int = 0) -> Prob
         tasks = tuple(each.fitted(left.targets[task]) if each.name == task else each for each in problem.tasks)
     except PolytaskError as error:
         raise PolytaskError(f"with {labels} labels (drawn by seed {seed}): {error}") from error
-    return replace(problem, tasks=tasks, splits={**problem.splits, "train": left})
+    told = {**problem.spec, KEPT: [*problem.spec.get(KEPT, ()), [task, labels, seed]]}
+    return replace(problem, tasks=tasks, splits={**problem.splits, "train": left}, spec=told if problem.spec else {})
+
+
+def with_label_share(problem: Problem, share: float, seed: int = 0) -> Problem:
+    """The problem with a share of the training labels of every task; the others are hidden at random.
+
+    Which are kept is drawn for each task by itself, so that a row may keep the label of one task and lose that of
+    another. Otherwise as `with_labels`.
+
+    Args:
+        problem: tasks and data.
+        share: of the training labels of every task, above 0, at most 1.
+        seed: of the draws.
+
+    Raises:
+        PolytaskError: another share, or what is left can't be learned from.
+
+    >>> from polytask import problems
+    >>> half = with_label_share(problems.digits(n_train=100), 0.5)
+    >>> half.splits["train"].counts(), len(half.splits["train"])
+    ({'left': 50, 'right': 50}, 100)
+    """
+    if not 0 < share <= 1:
+        raise PolytaskError(f"share must be above 0 and at most 1, as in 0.5 for half of the labels, got {share!r}")
+    for place, task in enumerate(problem.tasks):
+        there = problem.splits["train"].counts()[task.name]
+        problem = with_labels(problem, task.name, max(1, round(share * there)), len(problem.tasks) * seed + place)
+    return problem
+
+
+def hidden_again(problem: Problem, spec: Mapping[str, Any]) -> Problem:
+    """A problem that was made again by its name, with the labels hidden that its `spec` says."""
+    for task, labels, seed in spec.get(KEPT, ()):
+        problem = with_labels(problem, task, labels, seed)
+    return problem
 
 
 def hidden(data: TensorData, task: str, rows: Tensor) -> TensorData:
