@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_prints_plan_progress_tables_and_verdict(run: Run, folder: Path) -> None:
     code, out, err = run(*ASKED, "--out", folder)
     assert (code, err) == (0, "")
-    assert "To train: 10 networks" in out and "[10/10] no auxiliary task, seed 1: " in out
+    assert "To train: 10 networks" in out and "[10/10] " in out and "] no auxiliary task, seed 1: " in out
     assert out.count("(kept from before)") == 10  # nothing is trained twice
     flat = " ".join(out.split())
     assert (

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from polytask.balancing import METHODS
-from polytask.cli import commands, main
+from polytask.cli import main
+from polytask.cli.commands import looks
 from polytask.cli.catalogues import BALANCERS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -114,7 +115,7 @@ def test_debug_shows_the_trace_wherever_it_stands(run: Run) -> None:
 
 
 def test_a_fault_of_ours_is_told_as_such(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "catalogue", lambda: 1 / 0)
+    monkeypatch.setattr(looks, "catalogue", lambda: 1 / 0)
     code, _, err = run("list")
     assert code == 1
     assert "ZeroDivisionError" in err

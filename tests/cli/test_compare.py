@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from polytask.cli import commands
+from polytask.cli.commands import studies
 from polytask.study import Summary
 from polytask.study.summarise import plain
 
@@ -57,7 +57,7 @@ def test_a_finished_run_is_not_trained_again_and_an_unfinished_one_is(run: Run, 
 
 def test_yaml_and_command_line_say_the_same_things(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict] = []
-    monkeypatch.setattr(commands, "run_study", lambda *args, **more: asked.append(_asked(args, more)) or 1 / 0)
+    monkeypatch.setattr(studies, "run_study", lambda *args, **more: asked.append(_asked(args, more)) or 1 / 0)
     file = tmp_path / "study.yaml"
     file.write_text(
         """
@@ -133,7 +133,7 @@ def test_ctrl_c_says_how_to_go_on(run: Run, tmp_path: Path, monkeypatch: pytest.
     def stopped(*args: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "run_study", stopped)
+    monkeypatch.setattr(studies, "run_study", stopped)
     code, _, err = run("compare", DIGITS, "--out", tmp_path)
     assert code == 130
     assert len(err.splitlines()) == 1

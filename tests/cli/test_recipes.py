@@ -129,7 +129,7 @@ def test_a_run_with_parts_is_opened_again(run: Run, tmp_path: Path, said: str) -
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, commands: ModuleType) -> list[list[Arm]]:
+def asked(monkeypatch: pytest.MonkeyPatch, studies: ModuleType) -> list[list[Arm]]:
     """The arms that `compare` would train."""
     found: list[list[Arm]] = []
 
@@ -137,13 +137,13 @@ def asked(monkeypatch: pytest.MonkeyPatch, commands: ModuleType) -> list[list[Ar
         found.append(list(arms))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "run_study", note)
+    monkeypatch.setattr(studies, "run_study", note)
     return found
 
 
 @pytest.fixture
-def commands() -> ModuleType:
-    from polytask.cli import commands as module
+def studies() -> ModuleType:
+    from polytask.cli.commands import studies as module
 
     return module
 

@@ -15,7 +15,8 @@ from polytask.data import TensorData
 from polytask.errors import PolytaskError
 from polytask.sharing import HardSharing, Independent
 from polytask.study import SINGLE_TASK, Arm, Job, compare, rehearse
-from polytask.study.compare import references, workers
+from polytask.study.kept import references
+from polytask.study.running import workers
 from polytask.training import Budget
 
 ARMS = [Arm(balancer=balancing.PCGrad()), Arm(balancer=balancing.Uncertainty())]

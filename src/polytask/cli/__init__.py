@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import polytask
 from polytask._text import did_you_mean
@@ -14,6 +15,8 @@ from polytask.errors import PolytaskError
 
 __all__ = ["main"]
 
+PARTS = ("looks", "studies", "runs")
+"""The files of `commands` that hold commands, in the order of the overview."""
 WRONG, BROKEN, INTERRUPTED = 2, 1, 130
 """Exit codes: something to mend in the input, a fault of polytask, Ctrl-C."""
 
@@ -62,28 +65,36 @@ def _run(words: list[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     run_command = import_module("polytask.cli.arguments").run_command
-    run_command(import_module("polytask.cli.commands"), name, rest)
+    run_command(import_module(f"polytask.cli.commands.{commands[name].part}"), name, rest)
     return 0
 
 
-def summaries() -> dict[str, str]:
-    """The first sentence about every command, by name: read from the source, so that nothing is imported.
+class Told(NamedTuple):
+    """What is known of a command before anything is imported: its file, and the first sentence about it."""
+
+    part: str
+    summary: str
+
+
+def summaries() -> dict[str, Told]:
+    """All commands by name: read from the source, so that nothing is imported.
 
     >>> {"auxiliaries", "compare", "train"} <= set(summaries())
     True
     """
-    tree = ast.parse((Path(__file__).parent / "commands.py").read_text(encoding="utf-8"))
-    functions = [each for each in tree.body if isinstance(each, ast.FunctionDef)]
-    return {
-        each.name.rstrip("_"): (ast.get_docstring(each) or "").partition("\n")[0]
-        for each in functions
-        if not each.name.startswith("_")
-    }
+    found = {}
+    for part in PARTS:
+        tree = ast.parse((Path(__file__).parent / "commands" / f"{part}.py").read_text(encoding="utf-8"))
+        for each in tree.body:
+            if isinstance(each, ast.FunctionDef) and not each.name.startswith("_"):
+                summary = (ast.get_docstring(each) or "").partition("\n")[0]
+                found[each.name.rstrip("_")] = Told(part, summary)
+    return found
 
 
-def _overview(commands: dict[str, str]) -> str:
+def _overview(commands: dict[str, Told]) -> str:
     width = max(map(len, commands)) + 1
-    lines = [f"  {name:<{width}}{told}" for name, told in commands.items()]
+    lines = [f"  {name:<{width}}{told.summary}" for name, told in commands.items()]
     return "\n".join(
         [
             "usage: polytask COMMAND [options]",

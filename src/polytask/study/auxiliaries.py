@@ -14,9 +14,9 @@ from polytask.study.arms import SINGLE_TASK, Arm
 from polytask.study.auxiliary_networks import Network, job_of, names_of, planned, with_main
 from polytask.study.auxiliary_words import verdict
 from polytask.study.brought import AuxiliarySummary, Brought, differences
-from polytask.study.compare import first_error, workers
-from polytask.study.kept import Kept, Record, command_line, without_copies
+from polytask.study.kept import Kept, Record, command_line, first_error, without_copies
 from polytask.study.rehearse import rehearse
+from polytask.study.running import budget_of, seeds_of, workers
 from polytask.study.summarise import summarise, task_info
 from polytask.study.summary import Summary
 from polytask.training import Budget, directions
@@ -87,16 +87,17 @@ def auxiliaries(
     [('left', 'sum'), ('right', 'sum')]
     """
     root = Path(folder).resolve()
-    asked = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    asked = seeds_of(seeds)
     workers(jobs, backend)
     posed = with_main(problem, [main] if isinstance(main, str) else main)
-    spent = budget if isinstance(budget, Budget) else Budget().updated({**posed.suggested, **(budget or {})})
+    spent = budget_of(posed, budget)
     networks = planned(posed, arm or Arm(), also)
     selection_score([task for task in posed.tasks if not task.auxiliary], {}, spent.select)  # says what can't be
     with_all = [networks[1], *(each for each in networks if each.further)]
     rehearse(posed, with_all, spent, asked, backend, confidence)
     all_jobs = [job_of(posed, network, seed, spent) for seed in asked for network in networks]
     kept = Kept(root, without_copies(all_jobs), on_record)
+    kept.read()
     kept.train(sorted(kept.jobs, key=lambda job: -len(job.problem.tasks)), jobs, backend)
     summary = summed_up(posed, networks, asked, spent, kept.records, confidence)
     write_whole(root / "auxiliaries.json", json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())

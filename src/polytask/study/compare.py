@@ -1,32 +1,24 @@
 """`compare`: single-task baselines and joint candidates under one budget and several seeds."""
 
 import json
-import math
-import os
-import shlex
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
-from joblib import Parallel, delayed, parallel_config
 
 from polytask._plain import plain
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.study.arms import Arm
 from polytask.study.examples import example_rows
+from polytask.study.kept import Kept, command_line, first_error, references
 from polytask.study.rehearse import rehearse
-from polytask.study.run import Job, baselines, finished, train
+from polytask.study.run import Job, baselines
+from polytask.study.running import Record, budget_of, seeds_of, workers
 from polytask.study.summarise import summarise
 from polytask.study.summary import Summary
 from polytask.training import Budget, directions
 from polytask.training.checkpoint import write_whole
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -73,10 +65,9 @@ def compare(
         PolytaskError: what was asked for can't work (said before anything is trained), or no seed has all its
             baselines. When only joint runs fail, the study says which and why.
     """
-    root = Path(folder).resolve()
-    asked = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    root, asked = Path(folder).resolve(), seeds_of(seeds)
     workers(jobs, backend)
-    spent = budget if isinstance(budget, Budget) else Budget().updated({**problem.suggested, **(budget or {})})
+    spent = budget_of(problem, budget)
     candidates = _with_equal(arms)
     took = rehearse(problem, candidates, spent, asked, backend, confidence)
     shown = example_rows(problem)
@@ -86,33 +77,16 @@ def compare(
         for seed in asked
         for arm in candidates
     ]
-    order = [job.key for job in [*alone, *together]]
-    records: list[Record] = []
-
-    def keep(record: Record) -> None:
-        records.append(record)
-        records.sort(key=lambda each: order.index(each["key"]))
-        _write_records(root, records)
-        if on_record is not None:
-            on_record(record, len(records), len(order))
-
-    for job in [*alone, *together]:
-        if (record := finished(job, root / "runs" / job.key)) is not None:
-            keep(record)
-
-    def run(work: Sequence[tuple[Job, Mapping[str, Mapping[str, float]] | None]]) -> None:
-        done = {record["key"] for record in records}
-        left = [(job, reference) for job, reference in work if job.key not in done]
-        for record in run_all(left, root / "runs", jobs, backend):
-            keep(record)
-
-    run([(job, None) for job in alone])
-    alone_scores = references(records, problem)
+    kept = Kept(root, [*alone, *together], on_record)
+    kept.read()
+    kept.train(alone, jobs, backend)
+    alone_scores = references(kept.records, problem)
     if not alone_scores:
-        raise PolytaskError(f"no seed has all its single-task baselines: {first_error(records)}")
+        raise PolytaskError(f"no seed has all its single-task baselines: {first_error(kept.records)}")
     longest_first = sorted(together, key=lambda job: -took[job.arm_name])
-    run([(job, alone_scores[job.seed]) for job in longest_first if job.seed in alone_scores])
-    summary = summarise(problem, directions(problem.tasks), candidates, asked, spent, records, _command(), confidence)
+    kept.train([job for job in longest_first if job.seed in alone_scores], jobs, backend, alone_scores)
+    records, command = kept.records, command_line("polytask.study.compare(...)")
+    summary = summarise(problem, directions(problem.tasks), candidates, asked, spent, records, command, confidence)
     write_whole(root / "study.json", json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
     return Study(root, records, summary)
 
@@ -131,74 +105,3 @@ def _with_equal(arms: Sequence[Arm]) -> list[Arm]:
             )
     found = {arm.name: arm for arm in [Arm(), *arms]}
     return list(found.values())
-
-
-def workers(jobs: int | None, backend: str | None = None) -> tuple[int, int]:
-    """How many processes, and threads for each: together never more than the cores of this machine, unless a backend
-    of several machines is named.
-
-    >>> processes, threads = workers(None)
-    >>> processes * threads <= len(os.sched_getaffinity(0))
-    True
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = jobs if jobs is not None else 1 if torch.cuda.is_available() else cores
-    if wanted < 1:
-        raise PolytaskError(f"jobs must be at least 1, got {wanted}")
-    processes = wanted if backend is not None and jobs is not None else min(wanted, cores)
-    return processes, max(1, cores // processes)
-
-
-def run_all(
-    work: Sequence[tuple[Job, Mapping[str, Mapping[str, float]] | None]],
-    root: Path,
-    jobs: int | None,
-    backend: str | None,
-) -> Iterator[Record]:
-    """Train, several at a time, in folders of their own below `root`; records as they come."""
-    processes, threads = workers(jobs, backend)
-    calls = [delayed(train)(job, root / job.key, reference, threads) for job, reference in work]
-    with parallel_config(backend=backend) if backend else nullcontext():
-        yield from _unordered(processes, calls)
-
-
-def _unordered(processes: int, calls: Iterable[Any]) -> Iterable[Record]:
-    """Results as they come, where the backend can do that."""
-    listed = list(calls)
-    try:
-        parallel = Parallel(processes, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
-    except ValueError:
-        parallel = Parallel(processes, batch_size=1, pre_dispatch="n_jobs")
-    return parallel(listed)
-
-
-def references(
-    records: Iterable[Record], problem: Problem, split: str = "validation"
-) -> dict[int, dict[str, dict[str, float]]]:
-    """Scores of the single-task networks, for every seed that has all of them; NaN where one could not be computed."""
-    found: dict[int, dict[str, dict[str, float]]] = {}
-    for record in records:
-        if record["baseline"] and record["status"] == "finished":
-            for task, scores in record["scores"][split].items():
-                told = {name: math.nan if score is None else score for name, score in scores.items()}
-                found.setdefault(record["seed"], {})[task] = told
-    return {seed: scores for seed, scores in sorted(found.items()) if len(scores) == len(problem.tasks)}
-
-
-def first_error(records: Iterable[Record]) -> str:
-    """What the first run that failed says."""
-    return next((record["error"] for record in records if record["error"]), "no error was told")
-
-
-def _write_records(root: Path, records: Sequence[Record]) -> None:
-    write_whole(
-        root / "records.jsonl",
-        "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records).encode(),
-    )
-
-
-def _command() -> str:
-    """The command line that was given, for the report."""
-    program = Path(sys.argv[0])
-    ours = program.name == "polytask" or program.parts[-2:] == ("polytask", "__main__.py")
-    return shlex.join(["polytask", *sys.argv[1:]]) if ours else "polytask.study.compare(...)"

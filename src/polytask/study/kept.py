@@ -1,17 +1,18 @@
 """The runs of a study in its folder: what is finished is not trained again, every record is written down at once."""
 
 import json
+import math
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from polytask.study.compare import run_all
+from polytask.problems import Problem
 from polytask.study.run import Job, finished
+from polytask.study.running import Record, run_all
 from polytask.training.checkpoint import write_whole
 
-Record = dict[str, Any]
+References = Mapping[int, Mapping[str, Mapping[str, float]]]
 OnRecord = Callable[[Record, int, int], None]
 
 
@@ -29,19 +30,28 @@ class Kept:
         self.records: list[Record] = []
         self._place = {job.key: place for place, job in enumerate(self.jobs)}
 
-    def train(self, work: Sequence[Job], jobs: int | None = None, backend: str | None = None) -> None:
-        """Train these, in this order; those that the folder holds already are only read.
+    def read(self) -> None:
+        """Those that the folder holds already."""
+        for job in self.jobs:
+            if (record := finished(job, self.root / "runs" / job.key)) is not None:
+                self._keep(record)
+
+    def train(
+        self,
+        work: Sequence[Job],
+        jobs: int | None = None,
+        backend: str | None = None,
+        against: References | None = None,
+    ) -> None:
+        """Train these, in this order, but for those that are over.
 
         Args:
             work: some of the jobs.
             jobs, backend: as in `compare`.
+            against: the scores that gains are measured against, by seed.
         """
-        left: list[tuple[Job, Mapping[str, Mapping[str, float]] | None]] = []
-        for job in work:
-            if (record := finished(job, self.root / "runs" / job.key)) is not None:
-                self._keep(record)
-            else:
-                left.append((job, None))
+        over = {record["key"] for record in self.records}
+        left = [(job, (against or {}).get(job.seed)) for job in work if job.key not in over]
         for record in run_all(left, self.root / "runs", jobs, backend):
             self._keep(record)
 
@@ -66,3 +76,21 @@ def command_line(otherwise: str) -> str:
     program = Path(sys.argv[0])
     ours = program.name == "polytask" or program.parts[-2:] == ("polytask", "__main__.py")
     return shlex.join(["polytask", *sys.argv[1:]]) if ours else otherwise
+
+
+def references(
+    records: Iterable[Record], problem: Problem, split: str = "validation"
+) -> dict[int, dict[str, dict[str, float]]]:
+    """Scores of the single-task networks, for every seed that has all of them; NaN where one could not be computed."""
+    found: dict[int, dict[str, dict[str, float]]] = {}
+    for record in records:
+        if record["baseline"] and record["status"] == "finished":
+            for task, scores in record["scores"][split].items():
+                told = {name: math.nan if score is None else score for name, score in scores.items()}
+                found.setdefault(record["seed"], {})[task] = told
+    return {seed: scores for seed, scores in sorted(found.items()) if len(scores) == len(problem.tasks)}
+
+
+def first_error(records: Iterable[Record]) -> str:
+    """What the first run that failed says."""
+    return next((record["error"] for record in records if record["error"]), "no error was told")

@@ -19,9 +19,10 @@ from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.sharing import HardSharing
 from polytask.study.arms import Arm, Sharing
-from polytask.study.compare import Record, first_error, references, run_all, workers
+from polytask.study.kept import first_error, references
 from polytask.study.rehearse import rehearse
 from polytask.study.run import Job, baselines, finished
+from polytask.study.running import Record, budget_of, run_all, seeds_of, workers
 from polytask.training import Budget
 from polytask.training.checkpoint import write_whole
 from polytask.training.evaluate import Scores, selection_score
@@ -241,12 +242,12 @@ def search_weights(
         PolytaskError: what was asked for can't work, or every trial failed.
     """
     root = Path(folder).resolve()
-    asked = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    asked = seeds_of(seeds)
     drawn = sampler or Dirichlet()
     if trials < 1:
         raise PolytaskError(f"trials must be at least 1, got {trials}")
     workers(jobs, backend)
-    spent = budget if isinstance(budget, Budget) else Budget().updated({**problem.suggested, **(budget or {})})
+    spent = budget_of(problem, budget)
     rehearse(problem, [Arm(sharing, Static())], spent, asked, backend)
     names = [task.name for task in problem.tasks]
     planned = trials if drawn.at_once else len(_proposed(drawn, names, trials, []))

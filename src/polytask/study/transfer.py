@@ -12,11 +12,11 @@ from polytask._text import did_you_mean
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.study.arms import Arm
-from polytask.study.compare import workers
 from polytask.study.hidden import with_labels
 from polytask.study.kept import Kept, Record, command_line
 from polytask.study.rehearse import rehearse
 from polytask.study.run import Job
+from polytask.study.running import budget_of, seeds_of, workers
 from polytask.study.transferred import TransferSummary, called, summed_up
 from polytask.training import Budget, FineTuned, FineTuning
 from polytask.training.checkpoint import write_whole
@@ -118,9 +118,9 @@ def transfer(
     [(20, ['from scratch', 'fine-tuned', 'together']), (100, ['from scratch', 'fine-tuned', 'together'])]
     """
     root = Path(folder).resolve()
-    asked = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    asked = seeds_of(seeds)
     workers(jobs, backend)
-    spent = budget if isinstance(budget, Budget) else Budget().updated({**problem.suggested, **(budget or {})})
+    spent = budget_of(problem, budget)
     plan = Plan.of(problem, pretrain, target, sizes, recipes, arm or Arm())
     plan.rehearse(spent, asked, backend, confidence)
     first = {seed: plan.pretraining(seed, spent) for seed in asked}
@@ -132,6 +132,7 @@ def transfer(
         for way in plan.ways
     ]
     kept = Kept(root, [*first.values(), *(job for _, job in later)], on_record)
+    kept.read()
     kept.train(list(first.values()), jobs, backend)
     lost = {record["seed"]: record["error"] for record in kept.records if record["status"] != "finished"}
     if len(lost) == len(asked):

@@ -9,7 +9,7 @@ from polytask.errors import PolytaskError
 from polytask.evaluation import Interval
 from polytask.problems import Problem
 from polytask.study.arms import SINGLE_TASK
-from polytask.study.compare import first_error
+from polytask.study.kept import first_error
 from polytask.study.summarise import summarise
 from polytask.study.summary import Summary
 from polytask.study.transfer_words import in_short, verdict

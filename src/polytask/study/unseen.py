@@ -17,10 +17,10 @@ from polytask.evaluation import Interval, interval
 from polytask.problems import Problem
 from polytask.sharing import Conditioned
 from polytask.study.arms import Arm, Labelled
-from polytask.study.compare import first_error, workers
-from polytask.study.kept import Kept, Record, without_copies
+from polytask.study.kept import Kept, Record, first_error, without_copies
 from polytask.study.rehearse import rehearse
 from polytask.study.run import Job
+from polytask.study.running import budget_of, seeds_of, workers
 from polytask.study.untold import CONSTANT, NOT_TOLD, OWN, TOLD, WAYS, UnseenTask, gain_of, mean_of, told_of, verdict
 from polytask.tasks import Task, present
 from polytask.training import Budget, constant_scores, directions, evaluate
@@ -94,9 +94,9 @@ def unseen(
     [('harbour 3', ['constant', 'not told', 'told', 'own labels'])]
     """
     root = Path(folder).resolve()
-    asked = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    asked = seeds_of(seeds)
     workers(jobs, backend)
-    spent = budget if isinstance(budget, Budget) else Budget().updated({**problem.suggested, **(budget or {})})
+    spent = budget_of(problem, budget)
     arm = arm or Arm(partial(Conditioned, one_head=True))
     groups = _groups(problem, left_out)
     posed: dict[str, dict[tuple[str, ...], Problem]] = {NOT_TOLD: {}, TOLD: {}}
@@ -120,6 +120,7 @@ def unseen(
         for seed in asked
     }
     kept = Kept(root, without_copies([*joint.values(), *own.values()]), on_record)
+    kept.read()
     kept.train(kept.jobs, jobs, backend)
     if failed := [record for record in kept.records if record["error"]]:
         raise PolytaskError(f"{len(failed)} of {len(kept.records)} networks failed: {first_error(failed)}")

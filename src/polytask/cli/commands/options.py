@@ -1,0 +1,103 @@
+"""What several commands ask for, and what they make of it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from polytask.balancing import (
+    DWA,
+    MGDA,
+    Balancer,
+    Equal,
+    GramianBalancer,
+    LossBalancer,
+    PCGrad,
+    Uncertainty,
+)
+from polytask.cli import show
+from polytask.cli.catalogues import Architecture, Drawing, Part, ProblemName, Trunk
+from polytask.errors import PolytaskError
+from polytask.problems import Problem
+from polytask.sharing import HardSharing
+from polytask.study import Arm
+from polytask.training import Budget
+
+BALANCERS: tuple[Balancer, ...] = (Equal(), Uncertainty(), DWA(), PCGrad(), MGDA())
+Way = Literal["auto", "sequential", "batched", "layerwise", "two-pass"]
+HARD = Architecture(HardSharing)
+OWN = Trunk(None)
+EXACT = Part(None)
+SHUFFLED = Drawing(None)
+
+
+def posed_by(
+    named: ProblemName,
+    target: Sequence[str],
+    schema: Path | None,
+    data_root: Path | None,
+    backbone: Trunk,
+) -> Problem:
+    """The problem made; of a table, it is printed first what every column was taken for."""
+    if named.is_table and not (target or schema or named.is_described or "targets" in named.call.args):
+        raise PolytaskError("name what to predict in the table: --target column:kind (may be repeated)")
+    settings = named.settings(targets=tuple(target), schema=schema, data_root=data_root)
+    posed = named.make(settings)
+    if posed.schema is not None:
+        show.columns(posed.schema)
+    return posed if backbone.make is None else replace(posed, backbone=backbone.on(posed))
+
+
+def budget_for(problem: Problem, given: Mapping[str, Any]) -> Budget:
+    """What was given, else what the problem suggests, else the default."""
+    return Budget().updated({**problem.suggested, **given})
+
+
+def arms_of(
+    sharing: Sequence[Architecture],
+    balancers: Sequence[Balancer],
+    at_features: bool,
+    way: Way,
+    part: Part,
+) -> list[Arm]:
+    """Every architecture with every method; way and estimate go to the methods that weigh gradients.
+
+    Raises:
+        PolytaskError: none of them does.
+    """
+    whom = {
+        "--way": (way, "auto", [each for each in balancers if not isinstance(each, LossBalancer)]),
+        "--estimate": (part.estimate, None, [each for each in balancers if _whole_gramian(each)]),
+    }
+    for option, (given, usual, some) in whom.items():
+        if given != usual and not some:
+            raise PolytaskError(
+                f"{option} is for methods that weigh the tasks by their gradients, as MGDA and PCGrad do; got "
+                f"{' '.join(type(each).__name__ for each in balancers)}"
+            )
+    return [
+        Arm(
+            each.make,
+            balancer,
+            at_features,
+            "auto" if isinstance(balancer, LossBalancer) else way,
+            part.estimate if _whole_gramian(balancer) else None,
+        )
+        for each in sharing
+        for balancer in balancers
+    ]
+
+
+def sampled(arms: Sequence[Arm], samplers: Sequence[Drawing]) -> list[Arm]:
+    """Every arm with every sampler."""
+    return [replace(arm, sampler=each.sampler) for arm in arms for each in samplers or (SHUFFLED,)]
+
+
+def _whole_gramian(balancer: Balancer) -> bool:
+    """Whether it weighs by the Gramian of whole batches, which can be estimated."""
+    return isinstance(balancer, GramianBalancer) and balancer.samples == 1
+
+
+def slug(text: str) -> str:
+    return re.sub(r"[^\w.=]+", "-", text).strip("-")[:80]
