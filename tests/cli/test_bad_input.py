@@ -7,8 +7,8 @@ import pytest
 
 from polytask.balancing import METHODS
 from polytask.cli import main
-from polytask.cli.commands import looks
 from polytask.cli.catalogues import BALANCERS
+from polytask.cli.commands import looks
 
 Run = Callable[..., tuple[int, str, str]]
 
