@@ -15,7 +15,7 @@ from polytask.study.summary import ArmSummary, MetricInfo, Summary, TaskInfo
 from polytask.study.transfer import Transfer, transfer
 from polytask.study.transferred import TransferSize, TransferSummary
 from polytask.study.unseen import Unseen, unseen
-from polytask.study.untold import UnseenTask
+from polytask.study.untold import UnseenSummary, UnseenTask
 
 __all__ = [
     "SINGLE_TASK",
@@ -41,6 +41,7 @@ __all__ = [
     "TransferSummary",
     "Trial",
     "Unseen",
+    "UnseenSummary",
     "UnseenTask",
     "auxiliaries",
     "compare",

@@ -100,7 +100,7 @@ def auxiliaries(
     kept.read()
     kept.train(sorted(kept.jobs, key=lambda job: -len(job.problem.tasks)), jobs, backend)
     summary = summed_up(posed, networks, asked, spent, kept.records, confidence)
-    write_whole(root / "auxiliaries.json", json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
+    write_whole(root / AuxiliarySummary.FILE, json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
     return Auxiliaries(root, kept.records, summary)
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from polytask.errors import PolytaskError
 from polytask.evaluation import Interval, gains, interval, task_gain
@@ -87,6 +87,8 @@ class AuxiliarySummary:
         verdict: in words; the first sentence is the headline.
         further: names of the networks with all auxiliary tasks that were trained in other ways.
     """
+
+    FILE: ClassVar[str] = "auxiliaries.json"
 
     networks: Summary
     brought: tuple[Brought, ...]

@@ -87,7 +87,7 @@ def compare(
     kept.train([job for job in longest_first if job.seed in alone_scores], jobs, backend, alone_scores)
     records, command = kept.records, command_line("polytask.study.compare(...)")
     summary = summarise(problem, directions(problem.tasks), candidates, asked, spent, records, command, confidence)
-    write_whole(root / "study.json", json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
+    write_whole(root / Summary.FILE, json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
     return Study(root, records, summary)
 
 

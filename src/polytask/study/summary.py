@@ -1,9 +1,9 @@
 """What a study found, as plain data: everything that the table, the verdict and the report show."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from polytask.errors import PolytaskError
 from polytask.evaluation import Interval
@@ -90,6 +90,8 @@ class ArmSummary:
 class Summary:
     """A whole study."""
 
+    FILE: ClassVar[str] = "study.json"
+
     problem: str
     title: str
     summary: str
@@ -117,26 +119,41 @@ class Summary:
         True
         """
         try:
-            found = _read(plain)
+            found = read(plain, KINDS)
         except (TypeError, KeyError, AttributeError) as error:
             raise PolytaskError(f"these are not the results of a study that this polytask knows ({error})") from error
         if not isinstance(found, Summary):
             raise PolytaskError("these are not the results of a study of polytask")
         return found
 
+    def network(self, records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """The record of the network to use: of the chosen arm, with the first of the seeds that it was finished with.
 
-_KINDS = {kind.__name__: kind for kind in (Summary, ArmSummary, TaskInfo, MetricInfo, Interval, Correlation)}
+        Args:
+            records: of all runs.
+
+        Returns:
+            None where no arm was chosen.
+        """
+        chosen = next((arm.name for arm in self.arms if arm.chosen), None)
+        mine = {each["seed"]: each for each in records if each["arm"] == chosen and each["status"] == "finished"}
+        return next((mine[seed] for seed in self.seeds if seed in mine), None)
 
 
-def _read(value: Any) -> Any:
-    """What `plain` wrote down; numbers that were NaN are null there."""
+KINDS: Sequence[type] = (Summary, ArmSummary, TaskInfo, MetricInfo, Interval, Correlation)
+"""What a summary is made of."""
+
+
+def read(value: Any, kinds: Iterable[type]) -> Any:
+    """What `plain` wrote down, of these kinds; numbers that were NaN are null there."""
+    by_name = {kind.__name__: kind for kind in kinds}
     if isinstance(value, list):
-        return tuple(_read(each) for each in value)
+        return tuple(read(each, kinds) for each in value)
     if not isinstance(value, dict):
         return value
-    if value.get("class") not in _KINDS:
-        return {name: _read(each) for name, each in value.items()}
-    kind = _KINDS[value["class"]]
-    args = {name: _read(each) for name, each in value["args"].items()}
+    if value.get("class") not in by_name:
+        return {name: read(each, kinds) for name, each in value.items()}
+    kind = by_name[value["class"]]
+    args = {name: read(each, kinds) for name, each in value["args"].items()}
     lost = {each.name: math.nan for each in fields(kind) if each.type is float and args[each.name] is None}
     return kind(**args | lost)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from polytask.errors import PolytaskError
 from polytask.evaluation import Interval
@@ -50,6 +50,8 @@ class TransferSummary:
         chosen: the one whose mean gain over the sizes was best on validation data.
         verdict: in words; the first sentence is the headline.
     """
+
+    FILE: ClassVar[str] = "transfer.json"
 
     pretrain: tuple[str, ...]
     target: str

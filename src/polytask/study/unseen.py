@@ -13,15 +13,17 @@ from polytask._plain import plain
 from polytask._text import did_you_mean
 from polytask.data import TensorData
 from polytask.errors import PolytaskError
-from polytask.evaluation import Interval, interval
+from polytask.evaluation import interval
 from polytask.problems import Problem
 from polytask.sharing import Conditioned
 from polytask.study.arms import Arm, Labelled
-from polytask.study.kept import Kept, Record, first_error, without_copies
+from polytask.study.kept import Kept, Record, command_line, first_error, without_copies
 from polytask.study.rehearse import rehearse
 from polytask.study.run import Job
 from polytask.study.running import budget_of, seeds_of, workers
-from polytask.study.untold import CONSTANT, NOT_TOLD, OWN, TOLD, WAYS, UnseenTask, gain_of, mean_of, told_of, verdict
+from polytask.study.summarise import task_info
+from polytask.study.summary import MetricInfo
+from polytask.study.untold import CONSTANT, NOT_TOLD, OWN, TOLD, WAYS, UnseenSummary, gain_of, mean_of, told_of, verdict
 from polytask.tasks import Task, present
 from polytask.training import Budget, constant_scores, directions, evaluate
 from polytask.training.checkpoint import load_state, write_whole
@@ -30,22 +32,11 @@ from polytask.training.folder import RunFolder
 
 @dataclass(frozen=True)
 class Unseen:
-    """The results of a study of unseen tasks.
-
-    Args:
-        folder: where everything is kept; `unseen.json` there holds what follows.
-        tasks: the results of every task, each scored by networks that were trained without it.
-        gain, short_of: means over the tasks, with intervals over seeds.
-        verdict: in words.
-        records: of all runs.
-    """
+    """The results of a study of unseen tasks: every run's record, and what follows from them."""
 
     folder: Path
-    tasks: tuple[UnseenTask, ...]
-    gain: Interval
-    short_of: Interval
-    verdict: tuple[str, ...]
     records: list[Record]
+    summary: UnseenSummary
 
 
 def unseen(
@@ -90,7 +81,7 @@ def unseen(
     >>> few = problems.harbours(count=3, n_train=20)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     found = unseen(few, [["harbour 3"]], seeds=1, budget={"epochs": 1}, folder=folder)
-    >>> [(each.task, list(each.scores)) for each in found.tasks]
+    >>> [(each.task, list(each.scores)) for each in found.summary.tasks]
     [('harbour 3', ['constant', 'not told', 'told', 'own labels'])]
     """
     root = Path(folder).resolve()
@@ -98,7 +89,7 @@ def unseen(
     workers(jobs, backend)
     spent = budget_of(problem, budget)
     arm = arm or Arm(partial(Conditioned, one_head=True))
-    groups = _groups(problem, left_out)
+    groups = groups_of(problem, left_out)
     posed: dict[str, dict[tuple[str, ...], Problem]] = {NOT_TOLD: {}, TOLD: {}}
     for group in groups:
         others = [task.name for task in problem.tasks if task.name not in group]
@@ -108,15 +99,16 @@ def unseen(
     _check_model(posed[TOLD][groups[0]], arm, problem.task(groups[0][0]))
     samples = len(problem.splits["train"])
     joint = {
-        (way, group, seed): Job(found, _labelled(arm, f"{way}, without {', '.join(group)}"), seed, spent)
+        (way, group, seed): Job(of[group], _labelled(arm, f"{way}, {_without(group, number)}"), seed, spent)
         for way, of in posed.items()
-        for group, found in of.items()
+        for number, group in enumerate(groups, 1)
         for seed in asked
     }
+    listed = {name for group in groups for name in group}
+    names = [task.name for task in problem.tasks if task.name in listed]
     own = {
         (name, seed): Job(problem.only(name), None, seed, replace(spent, select=None), samples)
-        for group in groups
-        for name in group
+        for name in names
         for seed in asked
     }
     kept = Kept(root, without_copies([*joint.values(), *own.values()]), on_record)
@@ -125,10 +117,9 @@ def unseen(
     if failed := [record for record in kept.records if record["error"]]:
         raise PolytaskError(f"{len(failed)} of {len(kept.records)} networks failed: {first_error(failed)}")
     by_key = {record["key"]: record for record in kept.records}
-    scores: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
+    scores: dict[str, dict[str, dict[int, dict[str, float]]]] = {name: {way: {} for way in WAYS} for name in names}
     for group in groups:
         alike = [_as(problem.task(name), posed[TOLD][group].tasks[0]) for name in group]
-        scores |= {name: {way: {} for way in WAYS} for name in group}
         for seed in asked:
             constant = _constant(posed[TOLD][group], alike, problem)
             for name in group:
@@ -148,10 +139,27 @@ def unseen(
         )
         for what, pair in {"gain": (TOLD, NOT_TOLD), "short_of": (OWN, TOLD)}.items()
     }
-    words = verdict(tasks, means["gain"], means["short_of"], confidence)
-    summary = {"tasks": tasks, **means, "verdict": words, "problem": problem.name, "arm": arm.name, "seeds": asked}
-    write_whole(root / "unseen.json", json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
-    return Unseen(root, tasks, means["gain"], means["short_of"], words, kept.records)
+    summary = UnseenSummary(
+        problem=problem.name,
+        summary=problem.summary,
+        source=problem.source,
+        licence=problem.licence,
+        notes=problem.all_notes,
+        kind=type(problem.tasks[0]).__name__,
+        metrics=_metrics(problem),
+        tasks=tasks,
+        groups=tuple(groups),
+        gain=means["gain"],
+        short_of=means["short_of"],
+        verdict=verdict(tasks, means["gain"], means["short_of"], confidence),
+        arm=arm.name,
+        seeds=tuple(asked),
+        budget=plain(spent)["args"],
+        command=command_line("polytask.study.unseen(...)"),
+        confidence=confidence,
+    )
+    write_whole(root / UnseenSummary.FILE, json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
+    return Unseen(root, kept.records, summary)
 
 
 NOTHING = (1.0,)
@@ -178,8 +186,26 @@ def _nothing_told(problem: Problem) -> Problem:
     return replace(problem, tasks=tuple(replace(task, descriptor=NOTHING) for task in problem.tasks))
 
 
-def _groups(problem: Problem, left_out: int | Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """The tasks that are left out together."""
+def _metrics(problem: Problem) -> tuple[MetricInfo, ...]:
+    """Of the tasks, with a unit where it is that of all of them."""
+    ways = directions(problem.tasks)
+    first, *others = (task_info(task, ways, {}).metrics for task in problem.tasks)
+    return tuple(metric if all(metric in other for other in others) else replace(metric, unit="") for metric in first)
+
+
+def _without(group: Sequence[str], number: int) -> str:
+    return f"without {len(group)} task{'s' if len(group) > 1 else ''} (group {number})"
+
+
+def groups_of(problem: Problem, left_out: int | Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """The tasks that are left out together.
+
+    Args:
+        problem, left_out: as in `unseen`.
+
+    Raises:
+        PolytaskError: they can't be left out.
+    """
     names = [task.name for task in problem.tasks]
     bare = [task.name for task in problem.tasks if not task.descriptor]
     if bare:

@@ -3,8 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from polytask.errors import PolytaskError
 from polytask.evaluation import Interval, gains, interval, task_gain
+from polytask.study.summary import MetricInfo, read
 
 CONSTANT, NOT_TOLD, TOLD, OWN = "constant", "not told", "told", "own labels"
 WAYS = (CONSTANT, NOT_TOLD, TOLD, OWN)
@@ -29,6 +32,59 @@ class UnseenTask:
     scores: dict[str, dict[str, Interval]]
     gain: Interval
     short_of: Interval
+
+
+@dataclass(frozen=True)
+class UnseenSummary:
+    """What a study of unseen tasks found.
+
+    Args:
+        problem, summary, source, licence, notes: of the problem.
+        kind: of its tasks.
+        metrics: of its tasks; with a unit where it is that of all of them.
+        tasks: the results of every task that was left out, in the order of the problem, each scored by networks that
+            were trained without it.
+        groups: the tasks that were left out together.
+        gain, short_of: means over the tasks, with intervals over seeds.
+        verdict: in words; the first sentence is the headline.
+        arm: what the network is called.
+        seeds, budget, command, confidence: as in `Summary`.
+    """
+
+    FILE: ClassVar[str] = "unseen.json"
+
+    problem: str
+    summary: str
+    source: str
+    licence: str
+    notes: tuple[str, ...]
+    kind: str
+    metrics: tuple[MetricInfo, ...]
+    tasks: tuple[UnseenTask, ...]
+    groups: tuple[tuple[str, ...], ...]
+    gain: Interval
+    short_of: Interval
+    verdict: tuple[str, ...]
+    arm: str
+    seeds: tuple[int, ...]
+    budget: dict[str, Any]
+    command: str
+    confidence: float = 0.95
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "UnseenSummary":
+        """The summary that was written down as plain data (`unseen.json`).
+
+        Raises:
+            PolytaskError: the data are not of such a summary.
+        """
+        try:
+            found = read(plain, (cls, UnseenTask, MetricInfo, Interval))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise PolytaskError(f"these are not the results of a study of unseen tasks ({error})") from error
+        if not isinstance(found, cls):
+            raise PolytaskError("these are not the results of a study of unseen tasks that this polytask knows")
+        return found
 
 
 def told_of(

@@ -115,7 +115,8 @@ class MemberAUROC(MemberMetric):
     area = (sum of the ranks of the positive labels - p (p + 1) / 2) / (p q) with p positive and q negative labels of
     the member, ranks among its own scores from 1, equal scores having the mean of their ranks (Mann, Whitney 1947).
 
-    Cost: one sort of all scores for all members together; they are kept until then.
+    Cost: one sort of all scores for all members together; they are kept until then, in float32 like all that is kept:
+    that is the type in which torchmetrics joins nothing, from a process that saw no label, to what others have.
 
     >>> area = MemberAUROC(2, over=None)
     >>> area.update(torch.tensor([0.9, 0.2, 0.2, 0.5]), torch.tensor([1, 0, 1, 1]), torch.tensor([0, 0, 0, 1]))
@@ -135,14 +136,15 @@ class MemberAUROC(MemberMetric):
 
     def update(self, shown: Float[Tensor, " n"], known: Tensor, member: Int[Tensor, " n"]) -> None:
         """Add labels 0 and 1, and scores of them: higher is more surely 1."""
-        self.shown.append(shown)
-        self.known.append(known > 0)
-        self.member.append(member)
+        self.shown.append(shown.float())
+        self.known.append((known > 0).float())
+        self.member.append(member.float())
 
     def by_member(self) -> Tensor:
         if not len(self.shown):
             return torch.full((self.members,), torch.nan, dtype=torch.float64, device=self.device)
         shown, known, member = (dim_zero_cat(each) for each in (self.shown, self.known, self.member))
+        known, member = known > 0, member.long()
         order = shown.argsort(stable=True)
         order = order[member[order].argsort(stable=True)]
         shown, known, member = shown[order], known[order], member[order]

@@ -4,6 +4,20 @@ import polars as pl
 
 from polytask.errors import PolytaskError
 
+
+class UnfitCells(PolytaskError):
+    """Cells that are not what their column was to hold.
+
+    Args:
+        fact: which, and what was expected.
+        advice: what to do about it in a table that is described by a YAML file.
+    """
+
+    def __init__(self, fact: str, advice: str) -> None:
+        self.fact = fact
+        super().__init__(f"{fact}; {advice}")
+
+
 EPOCH_DAYS = 86_400_000_000  # microseconds in a day
 
 
@@ -21,9 +35,9 @@ def to_numbers(column: pl.Series) -> pl.Series:
         return column.dt.total_microseconds() / 1e6
     if isinstance(column.dtype, pl.String):
         return _all_of(column, column.cast(pl.Float64, strict=False), "numbers")
-    raise PolytaskError(
-        f"column '{column.name}' was to hold numbers and holds {column.dtype} values; "
-        "declare it as date, category or drop in the table's YAML file"
+    raise UnfitCells(
+        f"column '{column.name}' was to hold numbers and holds {column.dtype} values",
+        "declare it as date, category or drop in the table's YAML file",
     )
 
 
@@ -169,8 +183,9 @@ def _all_of(before: pl.Series, after: pl.Series, expected: str) -> pl.Series:
     if not len(bad):
         return after
     first = before[int(bad[0])]
-    raise PolytaskError(
+    raise UnfitCells(
         f"column '{before.name}' was to hold {expected}, and row {int(bad[0]) + 1} (the header not counted) "
-        f"holds '{first}' ({len(bad)} of {len(before)} rows are like that); mend the cells, add '{first}' to "
-        f"'missing', or declare '{before.name}' as category or drop, in the table's YAML file"
+        f"holds '{first}' ({len(bad)} of {len(before)} rows are like that)",
+        f"mend the cells, add '{first}' to 'missing', or declare '{before.name}' as category or drop, in the table's "
+        "YAML file",
     )

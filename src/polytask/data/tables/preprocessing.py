@@ -10,8 +10,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from polytask._text import did_you_mean
+from polytask._text import listed, nearest
 from polytask.data.tables.columns import Table
+from polytask.data.tables.conversion import UnfitCells
 from polytask.data.tables.encoders import Encoder
 from polytask.data.tables.images import UnreadableImages, folder_of
 from polytask.data.tables.kinds import ENCODERS
@@ -20,6 +21,8 @@ from polytask.data.tables.schema import Column
 from polytask.errors import PolytaskError
 
 VERSION = 1
+MOST = 20
+"""Columns that an error names."""
 NUMBERS, CATEGORIES = "numbers", "categories"
 """The inputs that columns share; a column with an input of its own can't have one of these names."""
 
@@ -115,7 +118,10 @@ class TablePreprocessing:
         """
         self._check(frame)
         columns = mark_missing(frame.select(encoder.name for encoder in self.encoders), self.missing).iter_columns()
-        return pl.DataFrame([encoder.convert(column) for encoder, column in zip(self.encoders, columns, strict=True)])
+        try:
+            return pl.DataFrame([each.convert(column) for each, column in zip(self.encoders, columns, strict=True)])
+        except UnfitCells as error:
+            raise PolytaskError(f"{error.fact}; mend the cells, or empty them (an empty cell is a missing one)") from error
 
     def read(self, path: str | Path) -> dict[str, Tensor]:
         """Inputs from a CSV or Parquet file."""
@@ -192,11 +198,12 @@ class TablePreprocessing:
         absent = [encoder.name for encoder in self.encoders if encoder.name not in frame.columns]
         if absent:
             new = [name for name in frame.columns if self.columns and name not in self.columns]
-            unknown = f"; columns that the training table did not have: {', '.join(new)}" if new else ""
+            unknown = f"; columns that the training table did not have: {listed(new, MOST)}" if new else ""
+            near = nearest(absent[0], frame.columns)
+            hint = f" (did you mean '{near}' by '{absent[0]}'?)" if near else ""
             raise PolytaskError(
-                f"the table lacks {len(absent)} of the {len(self.encoders)} columns that the model was "
-                f"trained on: "
-                f"{', '.join(absent)}; '{absent[0]}': {did_you_mean(absent[0], frame.columns)}{unknown}"
+                f"the table lacks {len(absent)} of the {len(self.encoders)} columns that the model was trained on: "
+                f"{listed(absent, MOST)}; the table has {listed(frame.columns, MOST)}{hint}{unknown}"
             )
 
 

@@ -118,22 +118,24 @@ def _guess(column: pl.Series) -> tuple[pl.Series, Kind, str]:
         return column, *_guess_cells(column)
     if isinstance(column.dtype, pl.String):
         column = _plain(column)
-    distinct, there = column.drop_nulls().n_unique(), len(column) - column.null_count()
-    if not there:
+    there = column.drop_nulls()
+    if not len(there):
         return column, DROP, "no value at all"
-    if distinct == 1 and there == len(column):
+    alike = bool((there == there[0]).all())
+    if alike and len(there) == len(column):
         return column, DROP, f"one value only: {column[0]}"
-    if distinct == 1 and isinstance(column.dtype, pl.String):
+    if alike and isinstance(column.dtype, pl.String):
         return column, CATEGORY, "one text, or missing"
     for fits, kind, reason in _BY_TYPE:
         if fits(column.dtype):
             return (column, DROP, "counts the rows") if _counts_rows(column) else (column, kind, reason)
-    return column, *_guess_text(column, distinct, there)
+    return column, *_guess_text(column)
 
 
-def _guess_text(column: pl.Series, distinct: int, there: int) -> tuple[Kind, str]:
+def _guess_text(column: pl.Series) -> tuple[Kind, str]:
     """Text that is neither numbers nor dates."""
-    sample = column.drop_nulls().head(SAMPLE)
+    cells = column.drop_nulls()
+    distinct, there, sample = cells.n_unique(), len(cells), cells.head(SAMPLE)
     if _are_pictures(sample):
         return IMAGE, "names of picture files"
     if sample.str.contains(r"^\s*[\[(].*[\])]\s*$").all() and _fits(VECTOR, column):

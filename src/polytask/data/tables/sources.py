@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from polytask._text import did_you_mean
+from polytask._text import listed, nearest
 from polytask.data.tables.agreement import stacked
 from polytask.data.tables.formats import ENDINGS, Part, ending, format_of, open_part, reading
 from polytask.data.tables.joining import Join, join
@@ -20,6 +20,8 @@ from polytask.errors import PolytaskError
 
 SPLIT = "split"
 """The column that says which split a row's file is named after."""
+NEIGHBOURS = 5
+"""Names of files that an error lists."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +134,7 @@ def _files(path: Path) -> list[Path]:
         found = sorted(each for each in path.parent.glob(path.name) if each.is_file())
         if found:
             return found
-        raise PolytaskError(f"no file fits {path}; {_neighbours(path)}")
+        raise PolytaskError(f"no file fits {path}{_neighbours(path)}")
     raise PolytaskError(f"no table at {path}{_neighbours(path)}")
 
 
@@ -149,8 +151,13 @@ def _of_one_format(folder: Path, files: list[Path]) -> list[Path]:
 
 
 def _neighbours(path: Path) -> str:
-    there = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-    return f"; {did_you_mean(path.name, there)}" if 0 < len(there) <= 20 else ""
+    """What there is in the place of a path where nothing is."""
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent}"
+    there = sorted(each.name for each in path.parent.iterdir() if not each.name.startswith("."))
+    near = nearest(path.name, there)
+    hint = f"; did you mean '{path.parent / near}'?" if near else ";"
+    return f"{hint} {path.parent.resolve()} holds {listed(there, NEIGHBOURS) or 'nothing'}"
 
 
 def _by_split(parts: Sequence[Part]) -> dict[str, list[Part]]:

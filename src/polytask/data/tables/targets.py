@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from polytask._text import did_you_mean
-from polytask.data.tables.conversion import to_numbers, to_words
+from polytask.data.tables.conversion import UnfitCells, to_numbers, to_words
 from polytask.data.tables.reading import column_of
 from polytask.errors import PolytaskError
 from polytask.tasks import MISSING_CLASS, Binary, MultiClass, MultiLabel, Regression, Task
@@ -98,7 +98,12 @@ class RegressionTarget(TargetKind):
     def make(cls, name: str, columns: Sequence[pl.Series], classes: Sequence[str] = ()) -> tuple[Task, Tensor]:
         column = _single(name, columns, cls.word)
         _values(column)
-        numbers = to_numbers(column).cast(pl.Float32).fill_null(float("nan"))
+        try:
+            numbers = to_numbers(column).cast(pl.Float32).fill_null(float("nan"))
+        except UnfitCells as error:
+            raise PolytaskError(
+                f"{error.fact}; mend the cells, or write {name}:{MultiClassTarget.word} if they are classes"
+            ) from error
         return Regression(name), torch.from_numpy(numbers.to_numpy().copy())
 
 
