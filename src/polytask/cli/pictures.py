@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from polytask.cli.saved import SavedRun
+from polytask.cli.tables import flat, short
 from polytask.cli.text import file_name
 from polytask.data.images import read_image, resized
 from polytask.errors import PolytaskError
@@ -86,7 +87,8 @@ def predict_folder(saved: SavedRun, folder: Path, out: Path) -> Predicted:
     written = [path for task in maps for path in _places(out, task.name)]
     if len(maps) < len(saved.tasks):
         out.mkdir(parents=True, exist_ok=True)
-        pl.DataFrame(rows).write_csv(out / "predictions.csv")
+        table = pl.DataFrame(rows)
+        flat(short(table, table.columns)).write_csv(out / "predictions.csv")
         written.append(out / "predictions.csv")
     return Predicted(len(rows), skipped, others, tuple(written))
 

@@ -26,7 +26,7 @@ from polytask.cli.catalogues import (
 )
 from polytask.cli.errors import Refused
 from polytask.cli.names import Call
-from polytask.cli.tables import PredictedTable, pictures_in, readable
+from polytask.cli.tables import ADDED, PredictedTable, passed_over, pictures_in, readable
 from polytask.data.form import Form
 from polytask.data.tables import TablePreprocessing
 from polytask.data.tables.images import folder_of
@@ -41,6 +41,7 @@ from polytask.training import L2SP, Budget, FineTuning, evaluate, load_state, lo
 from polytask.training.folder import read_json
 
 ROWS_AT_ONCE = 8192
+PREPROCESSING = "preprocessing.json"
 NOT_WHOLE = (KeyError, TypeError, AttributeError, IndexError, Refused)
 
 
@@ -159,29 +160,33 @@ class SavedRun:
         return evaluate(self.model, self.tasks, problem.splits[split])
 
     def predicted(self, path: Path) -> "PredictedTable":
-        """A table with the predictions added as columns "predicted ..."; a folder of pictures stands for their names.
+        """A table with the predictions added as columns "predicted ..."; for a network that reads nothing but a
+        picture, the pictures of a folder.
 
         Raises:
             PolytaskError: the run is not of a table, or the table does not fit.
         """
-        preprocessing = self._preprocessing()
-        table = pictures_in(path, preprocessing) if path.is_dir() else None
-        table = preprocessing.read_frame(path) if table is None else table
-        inputs, notes, unreadable = readable(preprocessing.placed(folder_of(path)), table)
+        preprocessing = self.preprocessing
+        pictures = pictures_in(path, preprocessing) if path.is_dir() else None
+        table = preprocessing.read_frame(path) if pictures is None else pictures
+        inputs, notes, unpredicted = readable(preprocessing.placed(folder_of(path)), table)
+        notes += passed_over(path) if pictures is not None else []
         found = self._network_outputs(inputs)
         columns = {name: values for task in self.tasks for name, values in task.columns(found[task.name]).items()}
-        added = pl.DataFrame([pl.Series(f"predicted {name}", values) for name, values in columns.items()])
-        blank = pl.Series(range(table.height)).is_in(sorted(unreadable))
+        added = pl.DataFrame([pl.Series(f"{ADDED}{name}", values) for name, values in columns.items()])
+        blank = pl.Series(range(table.height)).is_in(list(unpredicted))
         added = added.with_columns(pl.when(~blank).then(pl.all()))
-        return PredictedTable(table.with_columns(added), tuple(notes), tuple(unreadable.values()))
+        return PredictedTable(table.with_columns(added), tuple(notes), tuple(unpredicted.values()))
 
-    def _preprocessing(self) -> TablePreprocessing:
-        learned = self.folder / "preprocessing.json"
-        if not learned.is_file():
-            raise PolytaskError(
-                f"{self.folder} was trained on {self.job['problem']}, which is no table; give predict a folder of "
-                "images where the network reads images, score it by `polytask evaluate`, or call it from Python"
-            )
+    @property
+    def preprocessing(self) -> TablePreprocessing:
+        """What was learned about the columns of the table that it was trained on.
+
+        Raises:
+            PolytaskError: it was not trained on a table, or the file is not whole.
+        """
+        self.check_of_table()
+        learned = self.folder / PREPROCESSING
         try:
             return TablePreprocessing.from_json(read_json(learned))
         except NOT_WHOLE as error:
@@ -190,7 +195,15 @@ class SavedRun:
     @property
     def of_table(self) -> bool:
         """Whether it was trained on a table."""
-        return (self.folder / "preprocessing.json").is_file()
+        return (self.folder / PREPROCESSING).is_file()
+
+    def check_of_table(self) -> None:
+        """Raise unless it was trained on a table."""
+        if not self.of_table:
+            raise PolytaskError(
+                f"{self.folder} was trained on {self.job['problem']}, which is no table; give predict a folder of "
+                "images where the network reads images, score it by `polytask evaluate`, or call it from Python"
+            )
 
     @torch.no_grad()
     def _network_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

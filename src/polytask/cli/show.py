@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from polytask._text import listed
 from polytask.cli import labels
 from polytask.cli.forecast import Cost
 from polytask.cli.named import named_table
@@ -16,7 +17,7 @@ from polytask.data.leakage import WARNING
 from polytask.data.tables import TableSchema
 from polytask.problems import Problem
 from polytask.sharing import describe
-from polytask.study import AuxiliarySummary, Search, Summary, TaskInfo, Unseen
+from polytask.study import AuxiliarySummary, Search, Summary, TaskInfo, UnseenSummary
 from polytask.tasks import Task
 from polytask.training import Budget, directions
 
@@ -47,14 +48,16 @@ def predictions(found: PredictedTable) -> None:
     """What was predicted for a table."""
     for note in found.notes:
         say(f"Note: {note}")
-    for reason in found.unreadable[:MOST]:
+    for reason in found.unpredicted[:MOST]:
         say(f"No prediction: {reason}", "yellow")
-    if found.unreadable:
-        say(f"{counted(len(found.unreadable), 'row')} without a prediction: pictures that can't be read", "yellow")
-    added = [name for name in found.table.columns if name.startswith("predicted ")]
-    say(f"{found.table.height:,} rows: {', '.join(added)}")
+    if found.unpredicted:
+        without = counted(len(found.unpredicted), "row")
+        say(f"{without} without a prediction: pictures that are missing or can't be read", "yellow")
+    say(f"{found.table.height:,} rows: {listed(found.added, LISTED)}")
 
 
+LISTED = 8
+"""Names in a sentence; of more, how many there are."""
 MOST = 20
 """Rows that are told one by one."""
 
@@ -228,21 +231,34 @@ def _task_table(summary: Summary, info: TaskInfo, names: Mapping[str, str]) -> N
     show(table)
 
 
-def unseen(found: Unseen) -> None:
+def unseen(found: UnseenSummary) -> None:
     """What networks scored on tasks that they were not trained on."""
-    first = next(iter(found.tasks[0].scores.values()))
-    for metric in first:
-        table = grid(metric, *found.tasks[0].scores, "gain, %")
+    say()
+    for metric in found.metrics:
+        unit = f", {metric.unit}" if metric.unit else ""
+        table = grid(
+            f"{metric.name}{unit} {'↑' if metric.higher_is_better else '↓'}", *found.tasks[0].scores, "gain, %"
+        )
         for task in found.tasks:
-            cells = (number(of_way[metric].mean) for of_way in task.scores.values())
+            cells = (number(of_way[metric.name].mean) for of_way in task.scores.values())
             table.add_row(task.task, *cells, spread(task.gain, sign=True))
-        say()
         show(table)
     say("Gain: of told over not told, mean over the metrics, on test data; + is better.")
     say()
-    for sentence in found.verdict:
+    headline, *rest = found.verdict
+    say(headline, "bold")
+    for sentence in rest:
         say(sentence)
     say()
+
+
+def left_out(groups: Sequence[Sequence[str]], seeds: Sequence[int], budget: Budget, folder: Path) -> None:
+    """Which tasks a study of unseen tasks leaves out together, and what it is going to train."""
+    count = len(seeds) * (2 * len(groups) + sum(map(len, groups)))
+    say(f"To train: {counted(count, 'network')} in {folder}", "bold")
+    for place, group in enumerate(groups, 1):
+        wrapped(f"group {place}, left out together: {', '.join(group)}", 2)
+    _settings(seeds, budget)
 
 
 def trials(found: Search) -> None:

@@ -7,11 +7,17 @@ from pathlib import Path
 import polars as pl
 from torch import Tensor
 
+from polytask._text import listed
 from polytask.data.tables import TablePreprocessing
 from polytask.data.tables.images import ImageEncoder, UnreadableImages
 from polytask.data.tables.schema import PICTURES
 from polytask.data.tables.sources import is_table
 from polytask.errors import PolytaskError
+
+ADDED = "predicted "
+"""What the names of columns with predictions begin with."""
+FIRST = 3
+"""Rows and files that a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +27,17 @@ class PredictedTable:
     Args:
         table: with columns "predicted ..." added.
         notes: what a reader must know: unknown categories, empty texts, columns that are not used.
-        unreadable: why rows have no prediction: pictures that can't be read.
+        unpredicted: why rows have no prediction: pictures that are missing or can't be read.
     """
 
     table: pl.DataFrame
     notes: tuple[str, ...]
-    unreadable: tuple[str, ...]
+    unpredicted: tuple[str, ...]
+
+    @property
+    def added(self) -> list[str]:
+        """The columns with predictions."""
+        return [name for name in self.table.columns if name.startswith(ADDED)]
 
 
 def readable(
@@ -34,25 +45,39 @@ def readable(
 ) -> tuple[dict[str, Tensor], list[str], dict[int, str]]:
     """Inputs of the network from a new table, with pictures that can't be read left empty.
 
+    A row without a picture is not predicted by a network that never met one.
+
     Returns:
         The inputs, what a reader must know, and why rows are not to be predicted, by their number.
 
     Raises:
-        PolytaskError: the table does not fit.
+        PolytaskError: the table does not fit, or no row can be predicted.
     """
-    wrong: dict[int, str] = {}
     cells = preprocessing.converted(table)
+    notes = [*preprocessing.told(cells), *_unused(preprocessing, table)]
+    wrong = _pictureless(preprocessing, cells)
     while True:
         try:
             inputs = preprocessing.encode(cells)
         except UnreadableImages as error:
-            if len(error.rows) == error.count:
-                raise
             wrong |= error.rows
             bad = pl.Series(range(cells.height)).is_in(sorted(error.rows))
             cells = cells.with_columns(pl.when(~bad).then(pl.col(error.column)).alias(error.column))
         else:
-            return inputs, [*preprocessing.told(cells), *_unused(preprocessing, table)], wrong
+            break
+    if len(wrong) == cells.height:
+        raise PolytaskError(f"no row can be predicted: {listed(list(wrong.values()), FIRST, '; ')}")
+    return inputs, notes, dict(sorted(wrong.items()))
+
+
+def _pictureless(preprocessing: TablePreprocessing, cells: pl.DataFrame) -> dict[int, str]:
+    """Rows without a picture that the network needs, by their number."""
+    needed = [each.name for each in preprocessing.encoders if isinstance(each, ImageEncoder) and not each.copes]
+    return {
+        row: f"row {row + 1} (the header not counted) has no picture in column '{name}'"
+        for name in needed
+        for row in cells[name].is_null().arg_true().to_list()
+    }
 
 
 def _unused(preprocessing: TablePreprocessing, table: pl.DataFrame) -> Sequence[str]:
@@ -65,23 +90,50 @@ def _unused(preprocessing: TablePreprocessing, table: pl.DataFrame) -> Sequence[
 
 
 def pictures_in(folder: Path, preprocessing: TablePreprocessing) -> pl.DataFrame | None:
-    """The pictures of a folder as a table, for a network that reads nothing but a picture; None for a folder of tables.
+    """The pictures of a folder as a table, where the network reads nothing but a picture; None where the folder is to
+    be read as a table.
 
     Raises:
-        PolytaskError: the network reads more than a picture, or the folder holds none.
+        PolytaskError: the folder holds neither pictures that the network could read nor a table.
     """
+    encoders = preprocessing.encoders
+    alone = len(encoders) == 1 and isinstance(encoders[0], ImageEncoder)
+    names = sorted(each.name for each in folder.iterdir() if each.suffix.lower() in PICTURES) if alone else []
+    if names:
+        return pl.DataFrame({encoders[0].name: names})
     if is_table(folder):
         return None
-    encoders = preprocessing.encoders
-    if len(encoders) != 1 or not isinstance(encoders[0], ImageEncoder):
-        raise PolytaskError(
-            f"the network reads {', '.join(each.name for each in encoders)}: give predict a table with these columns, "
-            f"not the folder {folder}"
-        )
-    names = sorted(each.name for each in folder.iterdir() if each.suffix.lower() in PICTURES)
-    if not names:
+    if alone:
         raise PolytaskError(f"{folder} holds no file that ends in {', '.join(PICTURES)}")
-    return pl.DataFrame({encoders[0].name: names})
+    raise PolytaskError(
+        f"the network reads {listed([each.name for each in encoders], FIRST)}: give predict a table with these "
+        f"columns, not the folder {folder}"
+    )
+
+
+def passed_over(folder: Path) -> list[str]:
+    """A word about the tables in a folder whose pictures are read."""
+    tables = sorted(each.name for each in folder.iterdir() if each.is_file() and is_table(each))
+    if not tables:
+        return []
+    return [
+        f"the pictures in {folder} are predicted; not read: {listed(tables, FIRST)} (to predict the rows of a table, "
+        "give its file)"
+    ]
+
+
+DIGITS = 6
+"""Significant digits of predictions in a CSV file."""
+
+
+def short(table: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """The table with these columns' numbers rounded, in lists as well."""
+    numbers = pl.element().round_sig_figs(DIGITS)
+    return table.with_columns(
+        pl.col(name).round_sig_figs(DIGITS) if dtype.is_float() else pl.col(name).list.eval(numbers)
+        for name, dtype in table.select(columns).schema.items()
+        if dtype.is_float() or (isinstance(dtype, pl.List) and dtype.inner.is_float())
+    )
 
 
 def flat(table: pl.DataFrame) -> pl.DataFrame:

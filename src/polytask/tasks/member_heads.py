@@ -91,13 +91,22 @@ class MemberHeads(nn.Module):
                 f"heads whose rows belong to members read input '{self.column}', and this architecture does not show "
                 "them the inputs; take HardSharing, MTAN, Conditioned, Adapters or a network per task"
             )
-        if not isinstance(inputs, Mapping) or self.column not in inputs:
-            came = f"inputs {sorted(inputs)}" if isinstance(inputs, Mapping) else type(inputs).__name__
-            raise PolytaskError(
-                f"expected an input '{self.column}' that says which member every row belongs to, integers [b]; got "
-                f"{came}"
-            )
-        return inputs[self.column].reshape(-1).long()
+        return members_of_rows(inputs, self.column)
+
+
+def members_of_rows(inputs: Any, column: str) -> Int[Tensor, " b"]:
+    """The member of every row, which an input holds.
+
+    Raises:
+        PolytaskError: there is no such input.
+    """
+    if not isinstance(inputs, Mapping) or column not in inputs:
+        came = f"inputs {sorted(inputs)}" if isinstance(inputs, Mapping) else type(inputs).__name__
+        raise PolytaskError(
+            f"expected an input '{column}' that says which member every row belongs to, integers [b]; got {came}; add "
+            "it to the inputs (the preprocessing of a table does not make it: predict rows of a table from Python)"
+        )
+    return inputs[column].reshape(-1).long()
 
 
 class Layers(nn.Module):

@@ -27,7 +27,7 @@ from polytask.cli.commands.options import (
 from polytask.cli.pictures import ENDINGS, predict_folder
 from polytask.cli.progress import epoch_line
 from polytask.cli.saved import SavedRun
-from polytask.cli.tables import flat
+from polytask.cli.tables import flat, short
 from polytask.cli.text import file_name, say
 from polytask.deployment import export_onnx, export_program
 from polytask.errors import PolytaskError
@@ -130,8 +130,12 @@ def evaluate(run: Path, split: str = "test", data_root: Path | None = None, trus
 def predict(run: Path, data: Path, out: Path | None = None, trust: tuple[str, ...] = ()) -> None:
     """Predict for the rows of a new table, or for a folder of pictures.
 
-    Of a table, predictions are added as columns, with probabilities and units. A row whose picture can't be read has
-    none, and it is told. A table that lacks a column, or holds cells that do not fit, is refused.
+    Of a table, predictions are added as columns, with probabilities and units. A row whose picture is missing (where
+    the network never met that) or can't be read has none, and it is told. A table that lacks a column, or holds cells
+    that do not fit, is refused.
+
+    A network that was trained on a table with one column of pictures, and reads nothing else, predicts the pictures of
+    a folder that holds any; tables beside them are left out, and that is told. Any other folder is read as a table.
 
     Maps (segmentation, depth, ...) are written as PNG files of the size of each picture: numbers (class, millimetres,
     ...) in one folder, colours to look at in another. Pictures that can't be read are left out and told.
@@ -151,6 +155,7 @@ def predict(run: Path, data: Path, out: Path | None = None, trust: tuple[str, ..
         raise PolytaskError(f"there is no file or folder {data}; give a table, or a folder of pictures")
     if data.suffix.lower() in ENDINGS:
         raise PolytaskError(f"{data} is one picture; give the folder that it is in: {data.parent}")
+    saved.check_of_table()
     target = out or Path("predictions.csv")
     if target.suffix not in {".csv", ".parquet", ".pq"}:
         raise PolytaskError(f"--out: expected a name that ends in .csv or .parquet, got {target}")
@@ -163,7 +168,7 @@ def predict(run: Path, data: Path, out: Path | None = None, trust: tuple[str, ..
     if target.suffix in {".parquet", ".pq"}:
         found.table.write_parquet(target)
     else:
-        flat(found.table).write_csv(target)
+        flat(short(found.table, found.added)).write_csv(target)
     show.predictions(found)
     say(f"Predictions: {target}")
 

@@ -1,12 +1,10 @@
 """Commands that train many networks and say what follows from them."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from polytask.balancing import (
     Balancer,
@@ -29,27 +27,25 @@ from polytask.cli.commands.options import (
     sampled,
     slug,
 )
+from polytask.cli.finished import AUXILIARIES, COMPARISON, UNSEEN, tell_again
 from polytask.cli.progress import RunsProgress
 from polytask.cli.text import counted, say
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.sharing import Conditioned
 from polytask.sharing.starting import can_start
-from polytask.study import Arm, AuxiliarySummary, Dirichlet, Sampler, Summary, rehearse, search_weights
+from polytask.study import Arm, Dirichlet, Sampler, rehearse, search_weights
 from polytask.study import auxiliaries as run_auxiliaries
 from polytask.study import compare as run_study
 from polytask.study import split_levels as study_levels
 from polytask.study import transfer as run_transfer
 from polytask.study import unseen as run_unseen
 from polytask.study.auxiliary_networks import planned, with_main
-from polytask.study.report import write
-from polytask.study.report.auxiliaries import write as write_auxiliaries
 from polytask.study.report.transfer import write_transfer
 from polytask.study.running import seeds_of, workers
 from polytask.study.transfer import Plan, Size
-from polytask.study.transferred import TransferSummary
+from polytask.study.unseen import groups_of
 from polytask.training import FineTuning
-from polytask.training.folder import read_json
 
 FOR_AUXILIARIES: tuple[Balancer, ...] = (GradientSimilarity(), TaskwiseStopping())
 TOLD = Architecture(partial(Conditioned, one_head=True))
@@ -131,9 +127,7 @@ def compare(
             confidence=confidence,
             on_record=progress.over,
         )
-    show.results(done.summary)
-    path = write(done.summary, done.records, folder / "report.html")
-    say(f"Report: {path}")
+    COMPARISON.tell(done.summary, done.records, folder)
     if not any(arm.chosen for arm in done.summary.arms):
         errors = [error for arm in done.summary.arms for error in arm.failed]
         raise PolytaskError(f"no way of training together was finished: {errors[0] if errors else 'see above'}")
@@ -200,8 +194,7 @@ def auxiliaries(
             confidence=confidence,
             on_record=progress.over,
         )
-    show.brought(found.summary)
-    say(f"Report: {write_auxiliaries(found.summary, found.records, folder / 'report.html')}")
+    AUXILIARIES.tell(found.summary, found.records, folder)
 
 
 def transfer(
@@ -313,16 +306,19 @@ def unseen(
         jobs: networks trained at the same time; one per core if not given
         confidence: of the intervals
     """
+    numbers = seeds_of(seeds)
     posed = posed_by(problem, (), None, data_root, backbone)
+    spent = budget_for(posed, budget)
     folder = out or Path("results") / slug(f"{posed.name} unseen")
+    asked = groups_of(posed, [leave_out] if leave_out else groups)
     show.problem(posed)
+    show.left_out(asked, numbers, spent, folder)
     with RunsProgress(folder) as progress:
         found = run_unseen(
-            posed, [leave_out] if leave_out else groups, Arm(sharing.make), seeds, budget_for(posed, budget), folder,
+            posed, asked, Arm(sharing.make), numbers, spent, folder,
             jobs=jobs, confidence=confidence, on_record=progress.over,
         )  # fmt: skip
-    show.unseen(found)
-    say(f"Results: {folder / 'unseen.json'}")
+    UNSEEN.tell(found.summary, found.records, folder)
 
 
 def search(
@@ -387,26 +383,12 @@ def search(
 
 
 def report(study: Path) -> None:
-    """Print the tables of a comparison, and write its report again.
+    """Print the tables of a study, and write its report again.
 
     Args:
-        study: the folder of the study
+        study: the folder of a study of compare, auxiliaries, transfer or unseen
     """
-    records = _records(study / "records.jsonl")
-    if not (study / "study.json").exists() and (study / "auxiliaries.json").is_file():
-        found = AuxiliarySummary.from_json(read_json(study / "auxiliaries.json"))
-        show.brought(found)
-        say(f"Report: {write_auxiliaries(found, records, study / 'report.html')}")
-        return
-    if not (study / "study.json").exists() and (study / "transfer.json").is_file():
-        moved = TransferSummary.from_json(read_json(study / "transfer.json"))
-        show_transfer.results(moved)
-        say(f"Report: {write_transfer(moved, records, study / 'report.html')}")
-        return
-    summary = Summary.from_json(read_json(study / "study.json"))
-    show.results(summary)
-    path = write(summary, records, study / "report.html")
-    say(f"Report: {path}")
+    tell_again(study)
 
 
 def _starting(arms: Sequence[Arm], posed: Problem) -> list[Arm]:
@@ -427,13 +409,3 @@ def _starting(arms: Sequence[Arm], posed: Problem) -> list[Arm]:
 def _quoted(word: str) -> str:
     """A word for a shell, in double quotes where these will do: names hold single ones."""
     return shlex.quote(word) if set(word) & set('"$`\\!') else f'"{word}"'
-
-
-def _records(path: Path) -> list[dict[str, Any]]:
-    """The records of a study, one per line."""
-    if not path.is_file():
-        raise PolytaskError(f"there is no {path.name} in {path.parent}: it is not the folder of a study of polytask")
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except ValueError as error:
-        raise PolytaskError(f"{path} is not whole ({error}); run the comparison again to mend it") from None

@@ -99,11 +99,22 @@ class ImageEncoder(Encoder):
         return cls(column.name, height, width, len(there) < len(column), lenient, folder)
 
     @property
+    def copes(self) -> bool:
+        """Whether it was trained on rows without a picture, or told to take them."""
+        return self.indicator or self.lenient
+
+    @property
     def features(self) -> tuple[str, ...]:
         return (f"{self.name} is missing",) if self.indicator else ()
 
     def placed(self, folder: Path) -> "ImageEncoder":
         return replace(self, folder=str(folder))
+
+    def told(self, column: pl.Series) -> list[str]:
+        gone = column.null_count()
+        if not (gone and self.copes):
+            return []
+        return [f"column '{self.name}': no picture in {gone:,} of {len(column):,} rows, which the network copes with"]
 
     def numbers(self, column: pl.Series) -> Floats:
         gone = column.is_null().to_numpy().astype(np.float32)

@@ -121,7 +121,9 @@ class TablePreprocessing:
         try:
             return pl.DataFrame([each.convert(column) for each, column in zip(self.encoders, columns, strict=True)])
         except UnfitCells as error:
-            raise PolytaskError(f"{error.fact}; mend the cells, or empty them (an empty cell is a missing one)") from error
+            raise PolytaskError(
+                f"{error.fact}; mend the cells, or empty them (an empty cell is a missing one)"
+            ) from error
 
     def read(self, path: str | Path) -> dict[str, Tensor]:
         """Inputs from a CSV or Parquet file."""

@@ -11,6 +11,7 @@ from polytask.errors import PolytaskError
 from polytask.sharing.backbone import Backbone, build
 from polytask.sharing.heads import pool
 from polytask.tasks import Many
+from polytask.tasks.member_heads import members_of_rows
 
 MOST = 1 << 28
 """Parameters, of all members together, up to which networks are made: 1 GiB of them."""
@@ -44,7 +45,7 @@ class OneByOne(nn.Module):
         """[b, c] of each row's own member, or [b, k c] of all."""
         if not self.column:
             return torch.cat([network(inputs) for network in self.networks], 1)
-        number = numbers(inputs, self.column)
+        number = members_of_rows(inputs, self.column)
         places = [(number == k).nonzero()[:, 0] for k in range(len(self.networks))]
         found = [
             network({name: each[rows] for name, each in inputs.items() if name != self.column})
@@ -75,7 +76,7 @@ class Together(nn.Module):
         return self._routed(weights, inputs)
 
     def _routed(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-        number = numbers(inputs, self.column)
+        number = members_of_rows(inputs, self.column)
         found: list[Tensor] = []
         places: list[Tensor] = []
         for members, rows, real in groups(number, self.members):
@@ -92,13 +93,6 @@ class Together(nn.Module):
             return functional_call(self.network, dict(own), (shown,))
 
         return vmap(one, in_dims=(0, axis), randomness="different")(weights, inputs)
-
-
-def numbers(inputs: Any, column: str) -> Tensor:
-    """The member of every row, [b]."""
-    if not isinstance(inputs, Mapping) or column not in inputs:
-        raise PolytaskError(f"expected an input '{column}' that says which member every row belongs to")
-    return inputs[column].reshape(-1).long()
 
 
 def groups(number: Tensor, members: int) -> list[tuple[Tensor, Tensor, Tensor]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polytask.study.report import page, sections, tables
-from polytask.study.report.dots import Dot, DotChart, digits_of, dot_of, gain_scale, tone
+from polytask.study.report.dots import DotChart, digits_of, dot_rows, tone
 from polytask.study.report.marks import Mark, arm_marks, task_marks
-from polytask.study.report.numbers import between, fixed, short
+from polytask.study.report.numbers import between, fixed
 
 if TYPE_CHECKING:
     from polytask.evaluation.intervals import Interval
@@ -96,30 +96,11 @@ def _main(summary: "AuxiliarySummary", main: str, tasks: Mapping[str, Mark]) -> 
             shown.append((replace(mark, name=f"{one.auxiliary}, beside the others"), one.beside))
     digits = digits_of([each for _, each in shown])
     rows = [(each.auxiliary, *_figures(each, digits), each.reading) for each in brought]
-    return MainTask(_chart(main, shown), tuple(rows))
+    return MainTask(dot_rows(f"Gain of {main}, %", shown), tuple(rows))
 
 
 def _figures(one: "Brought", digits: int) -> tuple[str, ...]:
     return tuple(
         fixed(each.mean, digits, True) + " %" + (f" ({inside})" if (inside := between(each, digits, True)) else "")
         for each in one.intervals
-    )
-
-
-def _chart(main: str, shown: Sequence[tuple[Mark, "Interval | None"]]) -> DotChart:
-    intervals = [each for _, each in shown]
-    scale, digits = gain_scale(intervals), digits_of(intervals)
-    found = [(mark, dot_of(mark, each, scale, digits)) for mark, each in shown]
-    dots: list[Dot] = [dot for _, dot in found if dot is not None]
-    said = "; ".join(f"{dot.mark.name} {dot.text} %" + (f" ({dot.range})" if dot.range else "") for dot in dots)
-    return DotChart(
-        title=f"Gain of {main}, %",
-        sign=None,
-        dots=tuple(dots),
-        ticks=tuple((100 * scale.at(tick), short(tick)) for tick in scale.ticks(5)),
-        zero=100 * scale.at(0.0),
-        description=f"What auxiliary tasks brought to {main}, in percent, right is better. {said or 'No values'}.",
-        missing=tuple(mark for mark, dot in found if dot is None),
-        head=("", "gain %", "interval"),
-        rows=tuple((dot.mark.name, dot.text, dot.range or "none") for dot in dots),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from polytask.study.report.marks import Mark
-from polytask.study.report.numbers import between, finite, fixed, places
+from polytask.study.report.numbers import between, finite, fixed, places, short
 from polytask.study.report.scales import Scale, spanning
 
 if TYPE_CHECKING:
@@ -91,6 +91,31 @@ def dot_of(mark: Mark, interval: "Interval | None", scale: Scale, digits: int) -
         tone=tone(interval),
         text=fixed(mean, digits, True),
         range=between(interval, digits, True),
+    )
+
+
+def dot_rows(title: str, shown: "Sequence[tuple[Mark, Interval | None]]") -> DotChart:
+    """A row for every estimate, in percent, around a zero line.
+
+    Args:
+        title: of the chart.
+        shown: what each row is called, and its estimate.
+    """
+    intervals = [each for _, each in shown]
+    scale, digits = gain_scale(intervals), digits_of(intervals)
+    found = [(mark, dot_of(mark, each, scale, digits)) for mark, each in shown]
+    dots = [dot for _, dot in found if dot is not None]
+    said = "; ".join(f"{dot.mark.name} {dot.text} %" + (f" ({dot.range})" if dot.range else "") for dot in dots)
+    return DotChart(
+        title=title,
+        sign=None,
+        dots=tuple(dots),
+        ticks=tuple((100 * scale.at(tick), short(tick)) for tick in scale.ticks(5)),
+        zero=100 * scale.at(0.0),
+        description=f"{title}; right is better. {said or 'No values'}.",
+        missing=tuple(mark for mark, dot in found if dot is None),
+        head=("", "gain %", "interval"),
+        rows=tuple((dot.mark.name, dot.text, dot.range or "none") for dot in dots),
     )
 
 

@@ -105,9 +105,9 @@ def context(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> dict[st
         "weights": sections.weights(summary, records, marks, tasks),
         "conflict": sections.conflict(summary, records, marks, tasks),
         "costs": costs.costs(summary, marks),
-        "budget": _plain(summary.budget),
-        "splits": _plain(getattr(summary, "splits", None) or {}),
-        "versions": _plain(_versions(summary, records)),
+        "budget": in_words(summary.budget),
+        "splits": in_words(getattr(summary, "splits", None) or {}),
+        "versions": in_words(_versions(summary, records)),
         "validation": _validation(summary),
         "repeated_seeds": len(summary.seeds) > 1,
     }
@@ -164,7 +164,7 @@ def _lines(text: str | Iterable[str] | None) -> list[str]:
     return [text] if isinstance(text, str) else list(text or ())
 
 
-def _plain(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+def in_words(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values as text; underscores become spaces, nested values JSON."""
 
     def say(value: Any) -> str:

@@ -11,8 +11,7 @@ from polytask.study.report.dots import DotChart, digits_of, gain_scale, tone
 from polytask.study.report.gains import gains
 from polytask.study.report.lines import Drawn, LineChart, line_chart
 from polytask.study.report.marks import COLOURS, FOCUS, Mark, task_marks
-from polytask.study.report.page import _plain as in_words
-from polytask.study.report.page import document, save
+from polytask.study.report.page import document, in_words, save
 from polytask.study.report.scales import Scale, spanning
 from polytask.study.report.series import Series
 from polytask.study.report.tables import Cell, Column, Row, Table
