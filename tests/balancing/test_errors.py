@@ -52,8 +52,17 @@ def test_no_losses(case: Case, nothing: object) -> None:
 
 @pytest.mark.parametrize("wrong", [torch.ones(3, requires_grad=True), torch.ones((), requires_grad=True), 3.0, None])
 def test_losses_of_another_kind(wrong: object) -> None:
-    with pytest.raises(PolytaskError, match="expected losses by task name"):
-        backward(wrong, balancing.Equal())
+    for balancer in (balancing.Equal(), balancing.PCGrad()):
+        with pytest.raises(
+            PolytaskError, match=r"expected losses by task name.*got \w+; give every task's loss by itself"
+        ):
+            backward(wrong, balancer)
+
+
+def test_a_list_of_losses_is_named_by_its_places() -> None:
+    net = Network(NAMES)
+    losses, _ = net.losses(*batch(NAMES))
+    assert backward(list(losses.values()), balancing.PCGrad()).tasks == ("0", "1", "2")
 
 
 @pytest.mark.parametrize("method", balancing.METHODS)

@@ -52,6 +52,18 @@ def test_it_prints_plan_progress_tables_and_verdict(run: Run, folder: Path) -> N
     assert max(map(len, lines)) <= 80
 
 
+def test_one_seed_is_told_once(run: Run, folder: Path, tmp_path: Path) -> None:
+    words = ["auxiliaries", HELPED, *SMALL, "--also", "[]", "--seeds", "1", "--jobs", "1", "--out", tmp_path]
+    code, out, err = run(*words)
+    assert (code, err) == (0, "")
+    flat = " ".join(out.split())
+    assert flat.count("One seed says nothing about luck: run at least 3 seeds") == flat.count("about luck") == 1
+    assert flat.count("run at least 3 seeds") == 1 and "sum: " not in flat
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("about luck") == 1 and "What that says" not in page
+    assert "What that says" in (folder / "report.html").read_text()
+
+
 def test_report_again(run: Run, folder: Path) -> None:
     page = folder / "report.html"
     before = page.read_text()

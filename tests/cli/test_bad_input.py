@@ -1,5 +1,6 @@
 """What can be mistyped: one line on stderr that helps, exit code 2, and nothing trained."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,33 @@ def test_a_mistake_in_yaml_is_one_line_that_helps(run: Run, text: str, tmp_path:
 
 def test_no_yaml_there(run: Run) -> None:
     assert "there is no file no.yaml" in run("compare", "--config", "no.yaml")[2]
+
+
+def test_of_a_table_that_is_not_there_few_neighbours_are_listed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for k in range(9):
+        (tmp_path / f"table{k}.csv").write_text("a,b\n")
+    err = run("compare", "xyz.csv", "--target", "a")[2]
+    assert "table4.csv and 4 more" in err and "table5.csv" not in err and "Allowed" not in err
+    assert "there is no folder nowhere" in run("compare", "nowhere/xyz.csv", "--target", "a")[2]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_errors_are_wrapped_on_a_terminal_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    piped = run("compare", "digts")[2]
+    assert len(piped.splitlines()) == 1 and len(piped) > 100
+    monkeypatch.setattr("sys.stderr", shown := Terminal())
+    main(["compare", "digts"])
+    lines = shown.getvalue().splitlines()
+    assert len(lines) > 2 and max(map(len, lines)) <= 50
+    assert " ".join(line.strip() for line in lines) == piped.strip()
 
 
 def test_debug_shows_the_trace_wherever_it_stands(run: Run) -> None:

@@ -11,7 +11,7 @@ from polytask.cli import labels
 from polytask.cli.named import named_table
 from polytask.data import Bookkeeping, TensorData
 from polytask.study import Summary
-from polytask.tasks import Binary, MultiClass, Regression, Task
+from polytask.tasks import Binary, Depth, MultiClass, Normals, Regression, Task
 from polytask.training.folder import read_json
 
 Run = Callable[..., tuple[int, str, str]]
@@ -91,6 +91,17 @@ def test_many_tasks_are_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert "… and 40 more tasks, 11 to 40 train labels" in out
     assert "from 11 (task 29, task 0) to 40" in " ".join(out.split())
     assert len(out.splitlines()) < 100
+
+
+def test_components_of_normals_have_no_unit(capsys: pytest.CaptureFixture[str]) -> None:
+    ahead = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(4, 3, 2, 2)
+    book = Bookkeeping(
+        [Normals("turned"), Depth("far")],
+        {"train": TensorData(torch.zeros(4), {"turned": ahead, "far": torch.rand(4, 1, 2, 2) + 1})},
+    )
+    labels.details(book)
+    found = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines() if " train " in line]
+    assert found == ["turned", "far, m"]
 
 
 def test_many_classes_are_summed_up_and_absent_ones_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import random
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,12 +131,13 @@ def test_rows_whose_picture_does_not_open_are_told_and_have_no_prediction(
     assert (code, err) == (0, "")
     told = " ".join(out.split())
     assert "broken.png can't be read" in told and "gone.png can't be read: No such file" in told
-    assert "2 rows without a prediction" in told
+    assert "row 4 (the header not counted) has no picture in column 'photo'" in told
+    assert "3 rows without a prediction" in told
     assert "column 'note': 2 of 4 texts are empty" in told
     found = pl.read_parquet(tmp_path / "out.parquet")
     assert found["photo"].to_list() == [each for each, _ in rows], "the table itself is as it was"
     for name in (each for each in found.columns if each.startswith("predicted ")):
-        assert found[name].is_null().to_list() == [False, True, True, False], name
+        assert found[name].is_null().to_list() == [False, True, True, True], name
 
 
 def test_tables_that_do_not_fit_are_refused_and_columns_too_many_are_told(
@@ -162,6 +164,51 @@ def test_a_folder_of_pictures_is_enough_for_a_network_of_pictures(run: Run, plan
     assert (code, err) == (0, "")
     found = pl.read_csv(tmp_path / "out.csv")
     assert found.height == 120 and "predicted kind: probability of berry" in found.columns
+
+
+def test_pictures_of_a_folder_go_before_tables_in_it(run: Run, plants: Path, tmp_path: Path) -> None:
+    about = "table: labels.csv\ntargets: [kind:binary]\ncolumns: {note: drop, light: drop}\n"
+    (plants / "about.yaml").write_text(about)
+    assert run("train", plants / "about.yaml", *FEW, "--out", tmp_path / "run")[0] == 0
+    folder = shutil.copytree(plants / "pictures", tmp_path / "new")
+    (folder / "notes.txt").write_text("taken in spring\nwith rain\n")
+    (folder / "other.csv").write_text("photo,note\nnone.png,x\n")
+    code, out, err = run("predict", tmp_path / "run", folder, "--out", tmp_path / "out.csv")
+    assert (code, err) == (0, "")
+    found = pl.read_csv(tmp_path / "out.csv")
+    assert found["photo"].to_list() == sorted(path.name for path in folder.iterdir() if path.suffix == ".png")
+    assert "not read: notes.txt, other.csv" in " ".join(out.split())
+    shutil.copytree(plants / "pictures", tmp_path / "rows" / "pictures")
+    shutil.copy(plants / "labels.csv", tmp_path / "rows")
+    code, out, err = run("predict", tmp_path / "run", tmp_path / "rows", "--out", tmp_path / "rows.csv")
+    assert (code, err) == (0, ""), "without pictures, the folder is its table"
+    assert "not read" not in out and "note" in pl.read_csv(tmp_path / "rows.csv").columns
+
+
+def test_cells_without_a_picture_are_told(run: Run, plants: Path, tmp_path: Path) -> None:
+    about = "table: TABLE.csv\ntargets: [kind:binary]\ncolumns: {note: drop, light: drop}\n"
+    labels = pl.read_csv(plants / "labels.csv")
+    gone = pl.int_range(pl.len()) % 7 == 3
+    labels.with_columns(pl.when(~gone).then("photo")).write_csv(plants / "gaps.csv")
+    for name in ("labels", "gaps"):
+        (plants / f"{name}.yaml").write_text(about.replace("TABLE", name))
+        assert run("train", plants / f"{name}.yaml", *FEW, "--out", tmp_path / name)[0] == 0
+    new = labels.head(4).select(photo=pl.when(pl.int_range(pl.len()) != 2).then("photo"), light="light")
+    new.write_csv(plants / "new.csv")
+    words = ["predict", tmp_path / "labels", plants / "new.csv", "--out", tmp_path / "out.csv"]
+    code, out, err = run(*words)
+    assert (code, err) == (0, "")
+    told = " ".join(out.split())
+    assert "row 3 (the header not counted) has no picture in column 'photo'" in told
+    assert "1 row without a prediction" in told
+    assert pl.read_csv(tmp_path / "out.csv")["predicted kind"].is_null().to_list() == [False, False, True, False]
+    code, out, err = run("predict", tmp_path / "gaps", plants / "new.csv", "--out", tmp_path / "out.csv")
+    assert (code, err) == (0, "")
+    assert "no picture in 1 of 4 rows, which the network copes with" in " ".join(out.split())
+    assert pl.read_csv(tmp_path / "out.csv")["predicted kind"].null_count() == 0
+    new.with_columns(photo=pl.lit("")).write_csv(plants / "new.csv")
+    code, _, err = run(*words)
+    assert code == 2 and "no row can be predicted: row 1 (the header not counted) has no picture" in err
 
 
 def test_a_part_of_ones_own_is_trained_kept_and_opened_only_when_trusted(

@@ -97,7 +97,7 @@ def test_a_study_of_transfer_prints_figures_and_words_and_writes_the_page(run: R
     assert (code, err) == (0, ""), err
     told = " ".join(out.split())
     assert "To train: 7 networks" in told
-    assert "then right with 40, 100 labels: from scratch, fine-tuned (freeze=(0,)), together" in told
+    assert "then right with 40, 100 labels: from scratch; fine-tuned (freeze=(0,)); together" in told
     assert "gain over from scratch, %" in told and "One seed, no evidence either way" in told
     page = (tmp_path / "report.html").read_text()
     assert "One seed, no evidence either way" in page
@@ -117,9 +117,35 @@ def test_a_study_of_transfer_prints_figures_and_words_and_writes_the_page(run: R
         ([*TO_RIGHT, "--sizes", "1000"], "which has 100, or all"),
         ([*TO_RIGHT, "--sizes", "many"], "--sizes"),
         ([*TO_RIGHT, "--sizes", "all", "--recipes", "FineTuning(thaw=1)"], "give at least 4 epochs"),
+        (
+            [*TO_RIGHT, "--sizes", "all", "--recipes", "FineTuning(freeze=(0,))", "FineTuning(thaw=1)"],
+            r'recipe FineTuning\(thaw=1\): .*or leave it out, as in --recipes "FineTuning\(\)"',
+        ),
     ],
 )
 def test_studies_that_can_t_be_are_refused_by_name(run: Run, tmp_path: Path, words: list[str], message: str) -> None:
     code, _, err = run(*words, "--out", tmp_path / "study")
     assert code == 2 and re.search(message, err), err
     assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize("described", [False, True])
+def test_a_bare_table_takes_its_targets_from_the_words(run: Run, people: Path, tmp_path: Path, described: bool) -> None:
+    (tmp_path / "about.yaml").write_text("columns: {job: category}\n")
+    schema = ["--schema", tmp_path / "about.yaml"] if described else []
+    words = ["--pretrain", "rich", "--target", "hours:regression", "--sizes", "60", "--recipes", "FineTuning()"]
+    short = [*SHORT, "--seeds", "1", "--jobs", "1", "--out", tmp_path / "study"]
+    code, out, err = run("transfer", people, *schema, *words, *short)
+    assert (code, err) == (0, ""), err
+    told = " ".join(out.split())
+    assert "first on rich then hours with 60 labels: from scratch; fine-tuned; together" in told
+    assert "rich target binary" in told and "hours: mae ↓" in told
+
+
+def test_targets_that_a_file_names_are_not_named_again(run: Run, people: Path, tmp_path: Path) -> None:
+    about = tmp_path / "about.yaml"
+    about.write_text(f"table: {people}\ntargets: [rich:binary, hours:regression]\n")
+    code, _, err = run("transfer", about, "--pretrain", "rich:binary", "--target", "hours", "--out", tmp_path / "study")
+    assert code == 2 and "no task 'rich:binary' in 'people'; Allowed: rich, hours" in err
+    code, _, err = run("transfer", people, "--pretrain", "rich", "--target", "hours:regresion")
+    assert code == 2 and "did you mean 'regression'" in err

@@ -155,3 +155,45 @@ def test_bare_inputs_make_linear_models() -> None:
     torch.testing.assert_close(model(x)["y"], x @ head.weight.T + head.bias)
     with pytest.raises(PolytaskError, match="at least one input"):
         sharing.Bare(0)
+
+
+# --- what is shared --------------------------------------------------------------------------------------------------
+
+
+def test_a_trunk_is_shared_by_all_members_of_a_task() -> None:
+    """7 members: the trunk and the common head serve all; every member's own head is its own."""
+    alone = sharing.describe(sharing.HardSharing(TRUNK, [tasks.Regression("y")])).parameters
+    told = sharing.describe(sharing.HardSharing(TRUNK, [EXAM]))
+    trunk, common, own = (part.parameters for part in told.parts)
+    assert [(part.module, part.apart) for part in told.parts] == [
+        ("shared", False),
+        ("heads.exam.common", False),
+        ("heads.exam.outer", True),
+    ]
+    assert (trunk + common, own) == (alone, 7 * 6)
+    assert (told.shared, told.separate) == (alone, 7 * alone + own)
+    assert "exam, all 7 members" in str(told)
+    assert "exam, each member for itself" in str(told)
+    assert "Nothing is shared" not in str(told)
+
+
+@pytest.mark.parametrize("trunk", [TRUNK, sharing.SmallCNN(1, widths=(4,))], ids=["together", "one by one"])
+def test_networks_of_members_share_nothing(trunk: Any) -> None:
+    told = sharing.describe(sharing.Separate(trunk, [ManyBinary("active", 3)]))
+    assert (told.shared, told.separate) == (0, told.parameters)
+    assert str(told).endswith("Nothing is shared.")
+
+
+def test_members_are_counted_beside_other_tasks() -> None:
+    told = sharing.describe(sharing.Pooled(TRUNK, [EXAM, tasks.Binary("passed")]))
+    head = 6
+    trunk = told.parameters - 2 * head
+    assert told.shared == trunk + head  # the one head of all schools; that of "passed" is its own
+    assert told.separate == 7 * (trunk + head) + trunk + head
+    assert "exam, passed, all 7 members" in str(told)
+
+
+def test_networks_that_learn_from_each_other_would_be_one_for_every_member() -> None:
+    model = sharing.CrossStitch(sharing.MLP(4, widths=(8,)), [ManyBinary("active", 3), tasks.Binary("passed")])
+    trunk, head = 4 * 8 + 8, 9
+    assert sharing.describe(model).separate == 3 * trunk + 3 * head + trunk + head

@@ -421,6 +421,21 @@ def test_many_arms_and_tasks_stay_within_bounds() -> None:
     widths = [int(width) for width in re.findall(r'colspan="(\d+)"', text)]
     assert widths and max(widths) <= 6
     assert "The pairs most opposed are in colour" in text
+    gradients = text[text.index('<section id="conflict">') : text.index('<section id="cost">')]
+    assert 'class="band"' not in gradients, "shades of many pairs would hide the lines"
+    chart = gradients[gradients.index("<figure") : gradients.index("</figure>")]
+    muted = [" muted" in each for each in re.findall(r'<g class="series ([^"]*)"', chart)]
+    assert muted == sorted(muted, reverse=True) and len(set(muted)) == 2, "lines in colour lie above those in grey"
+
+
+def test_gains_of_many_tasks_are_seen_at_a_glance() -> None:
+    summary, records = study(tasks=tuple(replace(TASKS[0], name=f"task {index}") for index in range(9)))
+    drawn = render(summary, records).partition("Task by task: gain of ")[2].partition("<details>")[0]
+    chosen = next(arm for arm in summary.arms if arm.chosen)
+    assert drawn.startswith(chosen.name)
+    order = sorted(chosen.task_gain, key=lambda name: -chosen.task_gain[name].mean)
+    assert re.findall(r'class="who" title="([^"]*)"', drawn) == order
+    assert "Task by task" not in render(*study())
 
 
 def test_write_replaces_in_one_step(tmp_path: Path) -> None:

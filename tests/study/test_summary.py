@@ -123,6 +123,19 @@ def test_failed_runs_are_left_out_and_told() -> None:
     assert pcgrad.delta_m_tasks.n == 1 and pcgrad.delta_m_tasks.low is None
 
 
+def test_the_network_to_use_is_the_chosen_one_of_the_first_seed_that_was_finished() -> None:
+    found = records()
+    network = summed(found).network(found)
+    assert network is not None and (network["arm"], network["seed"]) == ("HardSharing + PCGrad", 0)
+    network = summed(found, seeds=(1, 0)).network(found)
+    assert network is not None and network["seed"] == 1, "the first of those that were asked for"
+    broken = next(each for each in found if each["arm"] == "HardSharing + PCGrad" and each["seed"] == 0)
+    broken |= {"status": "failed", "error": "it broke", "scores": {}}
+    network = summed(found).network(found)
+    assert network is not None and (network["arm"], network["seed"]) == ("HardSharing + PCGrad", 1)
+    assert summed(found[:2], seeds=(0,)).network(found[:2]) is None
+
+
 def test_a_seed_without_its_baseline_is_not_compared() -> None:
     found = [
         each

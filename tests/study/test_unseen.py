@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,12 @@ import torch
 from polytask import study
 from polytask.data import TensorData, mixture
 from polytask.errors import PolytaskError
+from polytask.evaluation import Interval
 from polytask.problems import Problem
 from polytask.sharing import MLP, HardSharing
+from polytask.study import UnseenSummary
+from polytask.study.report.numbers import fixed
+from polytask.study.report.unseen import render, write
 from polytask.study.unseen import one_scale
 from polytask.tasks import Regression
 
@@ -45,13 +51,16 @@ def found(few: Problem, tmp_path_factory: pytest.TempPathFactory) -> study.Unsee
 
 
 def test_descriptors_tell_a_network_what_to_do(found: study.Unseen) -> None:
-    assert [task.task for task in found.tasks] == ["task 2", "task 5"]
-    for task in found.tasks:
+    summary = found.summary
+    assert [task.task for task in summary.tasks] == ["task 2", "task 5"]
+    for task in summary.tasks:
         error = {way: scores["mae"].mean for way, scores in task.scores.items()}
         assert error["told"] < 0.7 * error["not told"]
         assert error["own labels"] < error["told"]
-    assert found.gain.mean == pytest.approx(sum(task.gain.mean for task in found.tasks) / 2)
-    assert json.loads((found.folder / "unseen.json").read_text())["verdict"] == list(found.verdict)
+    assert summary.gain.mean == pytest.approx(sum(task.gain.mean for task in summary.tasks) / 2)
+    assert UnseenSummary.from_json(json.loads((found.folder / "unseen.json").read_text())) == summary
+    with pytest.raises(PolytaskError, match="not the results of a study of unseen tasks"):
+        UnseenSummary.from_json({"tasks": [], "verdict": []})
 
 
 def test_labels_of_the_tasks_left_out_change_nothing_but_their_own_network(
@@ -64,15 +73,15 @@ def test_labels_of_the_tasks_left_out_change_nothing_but_their_own_network(
     changed = replace(few, splits={**few.splits, "train": hidden(few.splits["train"])})
     again = study.unseen(changed, LEFT_OUT, seeds=1, budget=BUDGET, folder=tmp_path, jobs=1)
     for way in ("constant", "not told", "told"):
-        assert again.tasks[0].scores[way] == found.tasks[0].scores[way]
-    assert again.tasks[0].scores["own labels"] != found.tasks[0].scores["own labels"]
+        assert again.summary.tasks[0].scores[way] == found.summary.tasks[0].scores[way]
+    assert again.summary.tasks[0].scores["own labels"] != found.summary.tasks[0].scores["own labels"]
 
 
 def test_the_constant_is_the_mean_of_the_labels_of_the_other_tasks(few: Problem, found: study.Unseen) -> None:
     train, test = few.splits["train"].targets, few.splits["test"].targets
     others = torch.cat([train[f"task {k}"] for k in (1, 3, 4, 6)]).nanmean()
     expected = (test["task 2"] - others).abs().nanmean()
-    assert found.tasks[0].scores["constant"]["mae"].mean == pytest.approx(float(expected), rel=1e-5)
+    assert found.summary.tasks[0].scores["constant"]["mae"].mean == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_one_scale_is_that_of_all_tasks_together(few: Problem) -> None:
@@ -91,6 +100,53 @@ def test_a_study_goes_on_where_it_was(few: Problem, found: study.Unseen) -> None
         on_record=lambda record, over, all_: seen.append(record["seconds"]),
     )  # fmt: skip
     assert sorted(seen) == sorted(record["seconds"] for record in found.records)
+
+
+def test_tasks_are_told_in_the_order_of_the_problem_and_networks_by_their_group(few: Problem, tmp_path: Path) -> None:
+    groups = [["task 6", "task 3"], ["task 1"]]
+    again = study.unseen(few, groups, seeds=[3, 4], budget={**BUDGET, "epochs": 1}, folder=tmp_path, jobs=1)
+    assert [task.task for task in again.summary.tasks] == ["task 1", "task 3", "task 6"]
+    assert again.summary.groups == (("task 6", "task 3"), ("task 1",))
+    arms = list(dict.fromkeys(record["arm"] for record in again.records))
+    assert arms == [
+        *("not told, without 2 tasks (group 1)", "not told, without 1 task (group 2)"),
+        *("told, without 2 tasks (group 1)", "told, without 1 task (group 2)"),
+        "single-task",
+    ]
+    own = [record["scores"]["test"]["task 3"]["mae"] for record in again.records if record["tasks"] == ["task 3"]]
+    assert again.summary.tasks[1].scores["own labels"]["mae"].mean == pytest.approx(sum(own) / 2)
+
+
+def test_the_page_says_what_was_found(found: study.Unseen, tmp_path: Path) -> None:
+    page = write(found.summary, found.records, tmp_path / "deep" / "report.html").read_text()
+    text = " ".join(
+        re.sub(r"<[^>]+>", " ", re.sub(r"<(style|script)[^>]*>.*?</\1>", " ", page, flags=re.DOTALL)).split()
+    )
+    for sentence in found.summary.verdict:
+        assert sentence in unescape(text)
+    for words in (
+        "What was asked",
+        "One seed, so no intervals",
+        "told over not told",
+        "own labels",
+        "mae ↓",
+        "task 2, task 5",
+    ):
+        assert words in text
+    assert "polytask.study.unseen(...)" in text and "src=" not in page and "http" not in page.replace("http-equiv", "")
+    shown = [fixed(task.scores["told"]["mae"].mean, 3) for task in found.summary.tasks]
+    assert all(f">{each}<" in page for each in shown)
+
+
+def test_gains_are_drawn_with_their_intervals_and_names_are_escaped(found: study.Unseen) -> None:
+    sure = Interval(4.0, 3.0, 5.0, 3)
+    first, second = found.summary.tasks
+    tasks = (replace(first, task="<b>&", gain=sure), replace(second, gain=Interval(-2.0, -6.0, 2.0, 3)))
+    page = render(replace(found.summary, tasks=tasks, gain=sure, seeds=(0, 1, 2)), found.records)
+    assert "<b>&amp;" not in page and "&lt;b&gt;&amp;" in page
+    assert "&lt;b&gt;&amp;: +4.00 % (95 % interval +3.00 to +5.00)" in page and '<g class="est better">' in page
+    assert '<div class="verdict better">' in page and "better than not told" in page
+    assert "−2.00 % (95 % interval −6.00 to +2.00)" in page
 
 
 def test_what_can_not_work_is_said_before_anything_is_trained(few: Problem, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from training_cases import BY_WORLD, data, model, tasks
 
 from polytask import balancing
+from polytask.data import Uniform
+from polytask.problems import many_sines
 from polytask.sharing import MLP, HardSharing
 
 
@@ -54,6 +56,18 @@ class Deep(HardSharing):
         return self.further
 
 
+def members(columns: bool, **options: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """A world of many tasks as one: how to make the balancer and the network, and options."""
+    posed = many_sines(members=6, rows=20, columns=columns)
+
+    def net(seed: int = 0) -> HardSharing:
+        torch.manual_seed(seed)
+        return HardSharing(MLP(posed.backbone.inputs, widths=(8,)), posed.tasks)
+
+    splits = {"train": posed.splits["train"], "validation": posed.splits["validation"]}
+    return balancing.Equal, net, {"tasks": list(posed.tasks), **splits, **options}
+
+
 WORLDS = {name: (make, lambda seed=0: model(dropout=0.0, seed=seed), more) for name, (make, more) in BY_WORLD.items()}
 WORLDS |= {
     "a penalty": (balancing.Equal, Penalised, {}),
@@ -61,5 +75,7 @@ WORLDS |= {
     "a penalty with PCGrad": (balancing.PCGrad, Penalised, {}),
     "a penalty with MGDA at features": (balancing.MGDA, Penalised, {"at_features": True}),
     "intermediate predictions": (balancing.MGDA, Deep, {}),
+    "many tasks as one, drawn alike": members(columns=False, sampler=Uniform()),
+    "many tasks as one, in columns and pieces": members(columns=True, budget={"accumulate": 2}),
 }
 """What is trained on one process and on two: how to make the balancer and the network (from a seed), and options."""

@@ -61,6 +61,12 @@ def stops(monkeypatch: pytest.MonkeyPatch):
     return at
 
 
+@pytest.mark.parametrize("wrong", ["Uniform()", Uniform, 3])
+def test_what_is_no_sampler_is_told(wrong: object) -> None:
+    with pytest.raises(PolytaskError, match=r"sampler: expected an object such as data.Uniform\(\), or None, got"):
+        train(train=data(), sampler=wrong)
+
+
 @every
 @pytest.mark.parametrize("make", [data, parts], ids=["one data set", "a data set per task"])
 def test_a_training_stopped_at_any_step_goes_on_exactly(sampler: Sampler, make, stops, tmp_path: Path) -> None:

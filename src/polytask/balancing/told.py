@@ -56,7 +56,8 @@ def named_losses(losses: Losses) -> dict[str, Tensor]:
     """The losses by name, checked."""
     if isinstance(losses, Tensor) or not isinstance(losses, Mapping | Sequence):
         raise PolytaskError(
-            f"expected losses by task name, {{'task': scalar, ...}}, or a list of scalars, got {type(losses).__name__}"
+            "expected losses by task name, {'task': scalar, ...}, or a list of scalars, got "
+            f"{type(losses).__name__}; give every task's loss by itself, before they are added or stacked"
         )
     named = dict(losses) if isinstance(losses, Mapping) else {str(k): loss for k, loss in enumerate(losses)}
     if not named:

@@ -2,7 +2,9 @@
 
 import ast
 import os
+import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -115,8 +117,12 @@ def _overview(commands: dict[str, Told]) -> str:
 
 
 def _told(message: str, code: int, debug: bool) -> int:
-    """Say what went wrong in one line."""
+    """Say what went wrong: in one line, which is wrapped on a terminal."""
     if debug:
         traceback.print_exc()
-    print(f"polytask: {' '.join(message.split())}", file=sys.stderr)
+    line = f"polytask: {' '.join(message.split())}"
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        line = textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    print(line, file=sys.stderr)
     return code

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from polytask import data, problems, sharing, tasks, training
 from polytask._plain import plain, words
 from polytask.balancing import METHODS, WRAPPERS, Balancer, GramianBalancer, JacobianBalancer, LastLayers
+from polytask.cli.chosen import run_in
 from polytask.cli.errors import Refused
 from polytask.cli.names import Call, Catalogue, listed, needed, sayable
 from polytask.data.tables import is_table
@@ -191,10 +192,14 @@ def problem_named(value: Any) -> ProblemName:
     """A problem of the catalogue, a table at a path, or the problem of a run in a folder."""
     if isinstance(value, str) and "(" not in value:
         path = Path(value)
-        if path.is_dir() and (path / "job.json").is_file():
-            spec = read_json(path / "job.json")["spec"]
-            return ProblemName(Call(spec["name"], spec["args"]), run=path)
         named = value in [each.__name__ for each in PROBLEMS.members]
+        try:
+            run = None if named else run_in(path)
+        except PolytaskError as error:
+            raise Refused(str(error)) from error
+        if run is not None:
+            spec = read_json(run / "job.json")["spec"]
+            return ProblemName(Call(spec["name"], spec["args"]), run=path)
         file = path.suffix.lower() in DESCRIPTIONS or (path.is_file() and len(path.parts) > 1)
         if file or (is_table(path) and not named):
             return ProblemName(Call("table", {"path": path}))

@@ -1,6 +1,5 @@
 """Finished studies in their folders: what each kind left there, how it is printed, how its page is written."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from polytask.cli import show, show_transfer
 from polytask.cli.text import say
 from polytask.errors import PolytaskError
 from polytask.study import AuxiliarySummary, Summary, TransferSummary, UnseenSummary
-from polytask.study.kept import Record
+from polytask.study.kept import RECORDS, Record, read_records
 from polytask.study.report import auxiliaries, page, transfer, unseen
 from polytask.training.folder import read_json
 
@@ -37,21 +36,24 @@ class Kind(Generic[S]):
         summary: the class of what it found.
         tables: prints that.
         page: writes its page, of the summary and the records of all runs, to a path.
+        use: says how to use what came out, of the summary, the records and the folder.
     """
 
     command: str
     summary: type[S]
     tables: Callable[[S], None]
     page: Callable[[S, Sequence[Record], Path], Path]
+    use: Callable[[S, Sequence[Record], Path], None] = lambda found, records, folder: None
 
     def tell(self, found: S, records: Sequence[Record], folder: Path) -> None:
         """Print what was found, and write the page into the folder."""
         self.tables(found)
         say(f"Report: {self.page(found, records, folder / 'report.html')}")
+        self.use(found, records, folder)
 
     def tell_again(self, folder: Path) -> None:
         """The same, of what the folder holds."""
-        self.tell(self.summary.from_json(read_json(folder / self.summary.FILE)), records_of(folder), folder)
+        self.tell(self.summary.from_json(read_json(folder / self.summary.FILE)), read_records(folder), folder)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Other:
     told: str
 
 
-COMPARISON = Kind("compare", Summary, show.results, page.write)
+COMPARISON = Kind("compare", Summary, show.results, page.write, show.chosen)
 AUXILIARIES = Kind("auxiliaries", AuxiliarySummary, show.brought, auxiliaries.write)
 TRANSFER = Kind("transfer", TransferSummary, show_transfer.results, transfer.write_transfer)
 UNSEEN = Kind("unseen", UnseenSummary, show.unseen, unseen.write)
@@ -84,7 +86,7 @@ OTHERS = (
         "the run, `polytask describe {folder}` shows its data and network",
     ),
     Other(
-        "records.jsonl",
+        RECORDS,
         "the study in {folder} is not finished; start the same command again to go on with it",
     ),
 )
@@ -109,14 +111,3 @@ def _what_it_is(folder: Path) -> str:
     made = ", ".join(f"{kind.summary.FILE} (polytask {kind.command})" for kind in KINDS)
     came = f"{folder} has none of them" if folder.is_dir() else f"there is no folder {folder}"
     return f"expected the folder of a finished study, which holds one of {made}; {came}"
-
-
-def records_of(folder: Path) -> list[Record]:
-    """The records of a study, one per line."""
-    path = folder / "records.jsonl"
-    if not path.is_file():
-        raise PolytaskError(f"there is no {path.name} in {folder}; start the study's command again to bring it back")
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except ValueError as error:
-        raise PolytaskError(f"{path} is not whole ({error}); start the study's command again to mend it") from None

@@ -154,7 +154,7 @@ def _scales(book: Bookkeeping) -> None:
     asked = [task for task in book.tasks if not task.class_names]
     rows: list[Row] = []
     for task in asked[:LISTED]:
-        name = f"{task.name}, {task.unit}" if task.unit else task.name
+        name = f"{task.name}, {task.label_unit}" if task.label_unit else task.name
         for split, scale in book.scales[task.name].items():
             found = (scale.mean, scale.deviation, scale.low, scale.high)
             rows.append((name, split, *(_short(each) for each in found)))

@@ -1,7 +1,9 @@
 """How far a comparison or a training is."""
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
+from itertools import starmap
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -68,17 +70,38 @@ class RunsProgress:
         return f"; about {duration((time.monotonic() - self.begun) / (self.fresh - 1) * remaining)} left"
 
 
+WIDTH = 80
+"""Of a line about an epoch; where it is longer, tasks are summed up."""
+
+
 def epoch_line(epoch: Mapping[str, Any], epochs: int) -> str:
     """One epoch in a line: time, the score that the best epoch is chosen by, each task's first metric.
 
+    Where that is too long: of every metric the lowest and the highest of the tasks that have it.
+
     >>> epoch_line({"epoch": 2, "seconds": 3.0, "score": 0.25, "validation": {"a": {"loss": 1.0, "f1": 0.5}}}, 12)
     'epoch  2/12   3.0 s  score +0.2500  a f1 0.5'
+    >>> scores = {f"{kind} reviews": {"f1": 0.1 * k} for k, kind in enumerate(("books", "kitchen", "music", "toys"))}
+    >>> epoch_line({"epoch": 2, "seconds": 3.0, "score": 0.25, "validation": scores}, 12)
+    'epoch  2/12   3.0 s  score +0.2500  f1 0 (books reviews) to 0.3 (toys reviews)'
     """
-    found = []
+    each: list[str] = []
+    by_metric: dict[str, dict[str, float]] = defaultdict(dict)
     for task, scores in epoch["validation"].items():
-        name = next((each for each in scores if each != "loss"), "loss")
-        found.append(f"{task} {name} {number(scores[name])}")
+        name = next((metric for metric in scores if metric != "loss"), "loss")
+        each.append(f"{task} {name} {number(scores[name])}")
+        by_metric[name][task] = scores[name]
     score = epoch["score"]
     told = "" if score is None else f"  score {score:+.4f}"
     place = f"{epoch['epoch']:>{len(str(epochs))}}/{epochs}"
-    return f"epoch {place}  {duration(epoch['seconds']):>6}{told}  {', '.join(found)}"
+    line = f"epoch {place}  {duration(epoch['seconds']):>6}{told}"
+    whole = f"{line}  {', '.join(each)}"
+    return whole if len(whole) <= WIDTH else f"{line}  {', '.join(starmap(_range, by_metric.items()))}"
+
+
+def _range(metric: str, values: Mapping[str, float]) -> str:
+    """A metric of several tasks: the lowest and the highest, with their tasks."""
+    if len(values) == 1:
+        return "".join(f"{task} {metric} {number(value)}" for task, value in values.items())
+    low, high = (choose(values, key=lambda task: values[task]) for choose in (min, max))
+    return f"{metric} {number(values[low])} ({low}) to {number(values[high])} ({high})"

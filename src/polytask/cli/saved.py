@@ -24,6 +24,7 @@ from polytask.cli.catalogues import (
     SCHEDULES,
     TASK_KINDS,
 )
+from polytask.cli.chosen import run_told
 from polytask.cli.errors import Refused
 from polytask.cli.names import Call
 from polytask.cli.tables import ADDED, PredictedTable, passed_over, pictures_in, readable
@@ -70,16 +71,13 @@ class SavedRun:
         """Read the folder.
 
         Args:
-            folder: of the run.
+            folder: of the run; or of a comparison, which stands for the network that it chose.
             trust: modules of one's own that may be imported, where the network is made with them.
 
         Raises:
             PolytaskError: it is not the folder of a run, or a file in it was cut short or is of another run.
         """
-        if not folder.is_dir():
-            raise PolytaskError(f"there is no folder {folder}; expected the folder of a run, as `polytask train` makes")
-        if (folder / "study.json").is_file():
-            raise PolytaskError(f"{folder} is the folder of a study; those of its runs are in {folder / 'runs'}")
+        folder = run_told(folder)
         job = read_json(folder / "job.json")
         try:
             tasks = tuple(_task(each) for each in job["tasks"])

@@ -1,7 +1,9 @@
 """What commands print about problems, plans, scores and results."""
 
 import math
+import shlex
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -18,6 +20,7 @@ from polytask.data.tables import TableSchema
 from polytask.problems import Problem
 from polytask.sharing import describe
 from polytask.study import AuxiliarySummary, Search, Summary, TaskInfo, UnseenSummary
+from polytask.study.kept import Record, run_folder
 from polytask.tasks import Task
 from polytask.training import Budget, directions
 
@@ -87,15 +90,15 @@ def plan(posed: Problem, arms: Sequence[str], seeds: Sequence[int], budget: Budg
     networks = len(seeds) * (len(posed.tasks) * (len(arms) > 1) + len(arms))
     say(f"To train: {counted(networks, 'network')} in {folder}", "bold")
     if len(arms) > 1:
-        say(f"  apart: {', '.join(task.name for task in posed.tasks)}")
-    wrapped(f"together: {', '.join(arms)}", 2)
+        wrapped(f"apart: {listed([task.name for task in posed.tasks], LISTED)}", 2)
+    wrapped(f"together: {listed(arms, LISTED, '; ')}", 2)
     _settings(seeds, budget)
 
 
 def networks(names: Sequence[str], seeds: Sequence[int], budget: Budget, folder: Path) -> None:
     """Which networks a study of auxiliary tasks is going to train."""
     say(f"To train: {counted(len(names) * len(seeds), 'network')} in {folder}", "bold")
-    wrapped(f"the main tasks with: {'; '.join(names)}", 2)
+    wrapped(f"the main tasks with: {listed(names, LISTED, '; ')}", 2)
     _settings(seeds, budget)
 
 
@@ -118,6 +121,7 @@ APART = (
 def brought(found: AuxiliarySummary) -> None:
     """What auxiliary tasks brought to the main ones: tables, then the verdict."""
     summary = found.networks
+    several, many = len(summary.seeds) > 1, len(found.auxiliary) > 1
     say()
     for info in (task for task in summary.tasks if not task.auxiliary):
         _task_table(summary, info, {arm.name: f"{arm.name}{' *' if arm.chosen else ''}" for arm in summary.arms})
@@ -127,10 +131,9 @@ def brought(found: AuxiliarySummary) -> None:
             for one in mine:
                 table.add_row(one.auxiliary, *(spread(each, sign=True) for each in one.intervals))
             show(table)
-        for one in mine:
+        for one in mine if several else []:
             wrapped(f"{one.auxiliary}: {one.reading}", 2)
         say()
-    several, many = len(summary.seeds) > 1, len(found.auxiliary) > 1
     sure = f"{100 * summary.confidence:g} % interval over {len(summary.seeds)} seeds"
     say(
         f"Gain: relative to {summary.arms[0].name}, in %, on test data, + is better. "
@@ -153,14 +156,14 @@ def scores(
 ) -> None:
     """Scores of one network beside those of the best constant prediction."""
     ways = directions(tasks)
-    table = grid("task", "metric", "better", f"network, {split}", "constant prediction")
+    rows = []
     for task in tasks:
         units = task.metric_units()
         for name, higher in ways[task.name].items():
             pair = (f"{number(each[task.name][name])} {units[name]}".rstrip() for each in (found, constant))
-            table.add_row(task.name, name, "higher" if higher else "lower", *pair)
+            rows.append((task.name, name, "higher" if higher else "lower", *pair))
     say()
-    show(table)
+    named_table(("task", "metric", "better", f"network, {split}", "constant prediction"), rows, ["metric", "better"])
 
 
 def results(summary: Summary) -> None:
@@ -184,6 +187,15 @@ def results(summary: Summary) -> None:
     for sentence in rest:
         say(sentence)
     say()
+
+
+def chosen(summary: Summary, records: Sequence[Record], folder: Path) -> None:
+    """Where the chosen network of a comparison is, and how to use it."""
+    record = summary.network(records)
+    if record is not None:
+        run = run_folder(folder, record)
+        say(f"Chosen network (seed {record['seed']}): {run}")
+        print(f"polytask predict {shlex.quote(str(run))} ...")
 
 
 def _legend(summary: Summary) -> str:
@@ -312,20 +324,41 @@ def _made(ways: Collection[str]) -> str:
     return f"Made: {'; '.join(f'{way}: {told}' for way, told in WAYS.items() if way in ways)}."
 
 
+MADE = "made"
+TOLD_APART = 6
+"""Tasks trained alone whose costs are shown one by one."""
+
+
+def _told_apart(found: Sequence[Cost]) -> list[Cost]:
+    """The costs that get a row: of many tasks trained alone, the least and the most."""
+    alone = sorted((cost for cost in found if cost.alone), key=lambda cost: cost.training)
+    if len(alone) <= TOLD_APART:
+        return list(found)
+    ends = [replace(alone[0], name="alone, least"), replace(alone[-1], name="alone, most")]
+    return ends + [cost for cost in found if not cost.alone]
+
+
 def costs(found: Sequence[Cost], seeds: int, budget: Budget, jobs: int) -> None:
     """Passes, memory and seconds of a step, and how long a comparison would take."""
-    table = grid("cost forecast", "passes", "made", "MiB", "balancing", "a step", "one network")
-    for cost in found:
-        balancing = f"+ {number(cost.balancing_mib, 3)}" if cost.balancing_mib else NOTHING
-        table.add_row(
-            cost.name, str(cost.passes), cost.way, number(cost.plain_mib, 3), balancing,
-            duration(cost.step), f"up to {duration(cost.training)}",
-        )  # fmt: skip
-    show(table)
+    rows = [
+        (
+            cost.name,
+            str(cost.passes),
+            cost.way,
+            number(cost.plain_mib, 3),
+            f"+ {number(cost.balancing_mib, 3)}" if cost.balancing_mib else NOTHING,
+            duration(cost.step),
+            f"up to {duration(cost.training)}",
+        )
+        for cost in _told_apart(found)
+    ]
+    named_table(("cost forecast", "passes", MADE, "MiB", "balancing", "a step", "one network"), rows, words=[MADE])
+    alone = sum(cost.alone for cost in found)
+    many = f"Alone: the least and the most that one of {alone} tasks takes. " if alone > TOLD_APART else ""
     say(
-        "Passes: backward passes through all that is shared; shorter ones, of heads or down to features, do not count. "
-        "MiB: parameters, gradients, optimizer state and activations, which training needs anyway; balancing: what the "
-        f"gradients of all tasks take besides. {_made({cost.way for cost in found})}"
+        f"{many}Passes: backward passes through all that is shared; shorter ones, of heads or down to features, do not "
+        "count. MiB: parameters, gradients, optimizer state and activations, which training needs anyway; balancing: "
+        f"what the gradients of all tasks take besides. {_made({cost.way for cost in found})}"
     )
     total = seeds * sum(cost.training for cost in found) / jobs
     say(

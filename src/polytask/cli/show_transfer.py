@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from polytask._text import listed
 from polytask.cli import show
 from polytask.cli.text import counted, grid, say, spread, wrapped
 from polytask.cli.text import show as shown
@@ -16,9 +17,10 @@ def plan(found: Plan, seeds: Sequence[int], budget: Budget, folder: Path) -> Non
     show.problem(found.problem)
     networks = len(seeds) * (1 + len(found.sizes) * len(found.ways))
     say(f"To train: {counted(networks, 'network')} in {folder}", "bold")
-    wrapped(f"first on {', '.join(found.pretrain)}", 2)
+    wrapped(f"first on {listed(found.pretrain, show.LISTED)}", 2)
     sizes = ", ".join(f"{size:,}" for size in found.sizes)
-    wrapped(f"then {found.target} with {sizes} labels: {', '.join(way.label for way in found.ways)}", 2)
+    ways = listed([way.label for way in found.ways], show.LISTED, "; ")
+    wrapped(f"then {found.target} with {sizes} labels: {ways}", 2)
     wrapped(
         f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; at most {counted(budget.epochs, 'epoch')}, "
         f"batches of {budget.batch_size}, learning rate {budget.learning_rate:g}",

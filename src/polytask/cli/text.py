@@ -33,13 +33,18 @@ def _write(shown: str | Table, style: str | None = None) -> None:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number with some significant digits.
+    """A number with some significant digits; 0.05 and 0 as people write them.
 
     >>> number(0.83127), number(None), number(12345.6)
     ('0.8313', '–', '12346')
+    >>> number(0.05), number(0.0), number(0.831), number(1.0)
+    ('0.05', '0', '0.8310', '1')
     """
     if value is None or not math.isfinite(value):
         return NOTHING
+    whole = f"{value:.{digits}g}"
+    if float(whole) == float(f"{value:.{max(digits - 2, 1)}g}"):
+        return f"{float(whole):g}"
     return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
 
 

@@ -6,8 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from polytask.data.images import Blob, resized
 from polytask.errors import PolytaskError
+
+GREY = (0.299, 0.587, 0.114)
+AT_ONCE = 512
 
 
 def data_file(data_root: str | Path, name: str) -> Path:
@@ -35,3 +41,15 @@ def read_archive(path: Path, *needed: str) -> dict[str, np.ndarray[Any, np.dtype
     if missing:
         raise PolytaskError(f"{path} lacks the arrays {', '.join(missing)}; it holds {', '.join(found)}")
     return found
+
+
+def pictures(blob: Blob, rows: Tensor, size: int, colour: bool = True) -> Tensor:
+    """Some of a file's coloured pictures in some size, uint8 [n, 3, size, size], or grey, [n, 1, size, size]: means
+    over areas where they shrink.
+    """
+    images = torch.empty(len(rows), 3 if colour else 1, size, size, dtype=torch.uint8)
+    for part, into in zip(rows.split(AT_ONCE), images.split(AT_ONCE), strict=True):
+        found = blob.stacked(part.tolist()).permute(0, 3, 1, 2).float()
+        shown = found if colour else torch.einsum("nchw,c->nhw", found, torch.tensor(GREY))[:, None]
+        into.copy_(resized(shown, (size, size)).round())
+    return images

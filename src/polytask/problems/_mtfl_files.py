@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polytask.data.images import Blob, resized
+from polytask.data.images import Blob
 from polytask.errors import PolytaskError
 from polytask.problems._files import data_file, read_archive
 
@@ -17,8 +17,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SOURCES = ("LFW", "the net", "AFLW")
 KINDS = ("pose", "smile", "glasses", "gender")
-GREY = (0.299, 0.587, 0.114)
-AT_ONCE = 512
 
 
 class FaceArchive:
@@ -51,15 +49,6 @@ class FaceArchive:
 
     def __len__(self) -> int:
         return len(self.blob)
-
-    def images(self, rows: Tensor, size: int, colour: bool) -> Tensor:
-        """Some pictures in some size, uint8 [n, 1 or 3, size, size]: means over areas where they shrink."""
-        images = torch.empty(len(rows), 3 if colour else 1, size, size, dtype=torch.uint8)
-        for first in range(0, len(rows), AT_ONCE):
-            found = self.blob.stacked(rows[first : first + AT_ONCE].tolist()).permute(0, 3, 1, 2).float()
-            shown = found if colour else torch.einsum("nchw,c->nhw", found, torch.tensor(GREY))[:, None]
-            images[first : first + AT_ONCE] = resized(shown, (size, size)).round().to(torch.uint8)
-        return images
 
     def targets(self, rows: Tensor) -> dict[str, Tensor]:
         """Landmarks and labels of some pictures."""

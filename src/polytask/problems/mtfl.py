@@ -7,13 +7,13 @@ from torch import Tensor
 
 from polytask.data import Augmentation, TensorData
 from polytask.errors import PolytaskError
+from polytask.problems._files import pictures
 from polytask.problems._mtfl_files import SOURCES, FaceArchive
-from polytask.problems.faces.problem import AUGMENTATION, POINTS
-from polytask.problems.faces.traits import POSES
+from polytask.problems.faces.problem import AUGMENTATION, COMMON
 from polytask.problems.multi_mnist import bytes_to_floats
 from polytask.problems.problem import Problem
 from polytask.sharing import SmallCNN
-from polytask.tasks import Binary, Landmarks, MultiClass, Task
+from polytask.tasks import Binary
 
 SMALLEST = 32
 
@@ -83,13 +83,7 @@ def mtfl(
         "validation": _data(train, rows["validation"], size, colour),
         "test": _data(test, rows["test"], size, colour),
     }
-    tasks: tuple[Task, ...] = (
-        Landmarks("landmarks", POINTS, between=(0, 1)),
-        MultiClass("pose", POSES, auxiliary=True),
-        Binary("smile", ("no", "yes"), auxiliary=True),
-        Binary("glasses", ("no", "yes"), auxiliary=True),
-        Binary("gender", ("male", "female"), auxiliary=True),
-    )
+    tasks = (*COMMON, Binary("gender", ("male", "female"), auxiliary=True))
     asked = {"n_train": n_train, "size": size, "colour": colour, "augment": augment, "seed": seed}
     return Problem(
         name="mtfl",
@@ -130,4 +124,4 @@ def _rows(faces: FaceArchive, tests: int, n_train: int | None, seed: int) -> dic
 
 
 def _data(faces: FaceArchive, rows: Tensor, size: int, colour: bool, augment: Augmentation | None = None) -> TensorData:
-    return TensorData(faces.images(rows, size, colour), faces.targets(rows), bytes_to_floats, augment)
+    return TensorData(pictures(faces.blob, rows, size, colour), faces.targets(rows), bytes_to_floats, augment)

@@ -8,9 +8,9 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from polytask.data import Augmentation, RandomFlip, TensorData, mixture
-from polytask.data.images import Blob, resized
+from polytask.data.images import Blob
 from polytask.errors import PolytaskError
-from polytask.problems._files import data_file, read_archive
+from polytask.problems._files import data_file, pictures, read_archive
 from polytask.problems.multi_mnist import bytes_to_floats
 from polytask.problems.problem import Problem
 from polytask.sharing import SmallCNN
@@ -61,7 +61,7 @@ def pacs(data_root: Path, size: int = 48, augment: bool = True, seed: int = 0) -
         raise PolytaskError(f"{path} has {len(blob)} pictures and another number of labels; copy it again")
     names, classes = (tuple(map(str, found[each])) for each in ("domain_names", "class_names"))
     rows = _rows(style * len(classes) + label, torch.from_numpy(found["is_test"].astype(bool)), seed)
-    images = _images(blob, size)
+    images = pictures(blob, torch.arange(len(blob)), size)
     splits = {
         split: mixture({
             name: TensorData(
@@ -100,13 +100,3 @@ def _rows(kind: Tensor, is_test: Tensor, seed: int) -> dict[str, Tensor]:
         ) from error
     splits = {"train": np.sort(train), "validation": np.sort(validation)}
     return {name: torch.from_numpy(each) for name, each in splits.items()} | {"test": is_test.nonzero()[:, 0]}
-
-
-def _images(blob: Blob, size: int) -> Tensor:
-    """All pictures in some size, uint8 [n, 3, size, size]: means over areas where they shrink."""
-    images = torch.empty(len(blob), 3, size, size, dtype=torch.uint8)
-    for first in range(0, len(blob), 512):
-        these = range(first, min(first + 512, len(blob)))
-        found = blob.stacked(list(these)).permute(0, 3, 1, 2).float()
-        images[first : first + len(these)] = resized(found, (size, size)).round().to(torch.uint8)
-    return images

@@ -1,7 +1,7 @@
 """Say what a model shares."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -9,16 +9,25 @@ from polytask.errors import PolytaskError
 from polytask.sharing._per_task import readable
 from polytask.sharing.model import MultiTaskModel
 
-_Users = dict[str, tuple[str, ...]]
+_Users = dict[str, tuple[tuple[str, ...], bool]]
+"""By parameter: the tasks that use it, and whether their members have shares of their own."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A module, the tasks that use it, and its number of parameters."""
+    """A module, the tasks that use it, and its number of parameters.
+
+    Args:
+        module: its name in the model.
+        tasks: that use it.
+        parameters: how many.
+        apart: every member of the tasks (`tasks.Many`) has a share of its own of them.
+    """
 
     module: str
     tasks: tuple[str, ...]
     parameters: int
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Description:
         parts: the modules, each as large as possible while all of it is used by the same tasks.
         parameters: of the whole model.
         separate: parameters of separate networks for the tasks (`MultiTaskModel.separate_parameters`).
+        members: how many members the tasks have that stand for many, by name.
     """
 
     model: str
@@ -38,11 +48,12 @@ class Description:
     parts: tuple[Part, ...]
     parameters: int
     separate: int
+    members: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def shared(self) -> int:
-        """Parameters used by two tasks or more."""
-        return sum(part.parameters for part in self.parts if len(part.tasks) > 1)
+        """Parameters used by two tasks or more, or by all members of a task."""
+        return sum(part.parameters for part in self.parts if len(part.tasks) > 1 or self._by_members(part))
 
     def __str__(self) -> str:
         rows = [("part", "used by", "parameters", "percent")]
@@ -59,7 +70,13 @@ class Description:
     def _row(self, part: Part) -> tuple[str, str, int]:
         everyone = len(part.tasks) > 2 and part.tasks == self.tasks
         users = f"all {len(part.tasks)} tasks" if everyone else ", ".join(part.tasks) or "no task"
-        return part.module, users, part.parameters
+        if self._by_members(part):
+            users += f", all {sum(self.members[task] for task in part.tasks if task in self.members)} members"
+        return part.module, f"{users}, each member for itself" if part.apart else users, part.parameters
+
+    def _by_members(self, part: Part) -> bool:
+        """Whether all members of a task use it."""
+        return not part.apart and any(task in self.members for task in part.tasks)
 
     def _verdict(self) -> str:
         if not self.shared:
@@ -99,7 +116,8 @@ def describe(model: nn.Module) -> Description:
             f"{type(model).__name__} does not say what it shares: expected a sharing.MultiTaskModel "
             "(subclass it and write used_by)"
         )
-    users = model.shared_by()
+    apart = model.kept_apart()
+    users = {name: (tasks, name in apart) for name, tasks in model.shared_by().items()}
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     return Description(
         model=type(model).__name__,
@@ -107,6 +125,7 @@ def describe(model: nn.Module) -> Description:
         parts=tuple(_below("", model, users, sizes)),
         parameters=sum(sizes.values()),
         separate=model.separate_parameters(),
+        members={task.name: len(task.member_names) for task in model.tasks if task.member_names},
     )
 
 
@@ -114,11 +133,13 @@ def _below(prefix: str, module: nn.Module, users: _Users, sizes: dict[str, int])
     """The module's own parameters, then each of its children: one part if the same tasks use all of it."""
     for name in (f"{prefix}{each}" for each in module._parameters):
         if name in sizes:
-            yield Part(readable(name), users[name], sizes[name])
+            tasks, apart = users[name]
+            yield Part(readable(name), tasks, sizes[name], apart)
     for name, child in ((f"{prefix}{each}", child) for each, child in module.named_children()):
         inside = [each for each in sizes if each.startswith(f"{name}.")]
         groups = {users[each] for each in inside}
         if len(groups) > 1:
             yield from _below(f"{name}.", child, users, sizes)
         elif inside:
-            yield Part(readable(name), groups.pop(), sum(sizes[each] for each in inside))
+            tasks, apart = groups.pop()
+            yield Part(readable(name), tasks, sum(sizes[each] for each in inside), apart)

@@ -160,13 +160,32 @@ class MultiTaskModel(nn.Module, ABC):
             for name, parameter in self.named_parameters()
         }
 
+    def kept_apart(self) -> set[str]:
+        """The parameters, by name, of which every member of a task that stands for many has a share of its own."""
+        return {
+            f"{at}.{name}"
+            for at, module in self.named_modules()
+            if getattr(module, "members_apart", False)
+            for name, _ in module.named_parameters()
+        }
+
     def separate_parameters(self) -> int:
-        """How many parameters separate networks for the tasks would have: a copy for each of everything it uses.
+        """How many parameters separate networks for the tasks would have: a copy for each of everything it uses. A task
+        that stands for many has a network for every member.
 
         Architectures in which every task has a network already, and uses the others', count each network once.
         """
-        users = self.shared_by()
-        return sum(each.numel() * len(users[name]) for name, each in self.named_parameters())
+        return self._copied(self.shared_by())
+
+    def _copied(self, users: Mapping[str, Iterable[str]]) -> int:
+        """How many parameters there are with a copy for every user, and for each of its members."""
+        members = {task.name: max(1, len(task.member_names)) for task in self.tasks}
+        apart = self.kept_apart()
+        return sum(
+            self.get_parameter(name).numel() * (1 if name in apart else members[task])
+            for name, tasks in users.items()
+            for task in tasks
+        )
 
     def asked(self, tasks: Iterable[str] | None) -> list[str]:
         """The names of the tasks to predict, in the order of `self.tasks`; an error names an unknown one."""

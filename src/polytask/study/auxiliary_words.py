@@ -30,6 +30,7 @@ def verdict(
         *([] if single else [line for main in together for line in _grouped(main, brought, len(together) > 1)]),
         *(_way(arm) for arm in networks.arms if arm.name in further and arm.task_gain),
         *_chosen(networks),
+        *_luck(networks.seeds),
         *_chance(count, networks.confidence),
         *_failures(networks.arms),
     )
@@ -51,7 +52,7 @@ def _headline(main: str, found: Interval, confidence: float, single: bool) -> st
     if found.low is None:
         return (
             f"One seed, no evidence either way: with {who[0].lower()}{who[1:]}, {main} scored {percent(found.mean)} "
-            "against without; run at least 3 seeds to learn how sure that is."
+            "against without."
         )
     sure = f"{100 * confidence:g} % interval {_ends(found)}"
     mean = percent(found.mean, found.mean)
@@ -96,6 +97,12 @@ def _chosen(networks: Summary) -> list[str]:
         f"On validation data the best network was '{best.name}', {percent(best.validation)} against no auxiliary "
         f"task; on test data it has {_sure(best.delta_m_tasks)}."
     ]
+
+
+def _luck(seeds: Sequence[int]) -> list[str]:
+    if len(seeds) > 1:
+        return []
+    return ["One seed says nothing about luck: run at least 3 seeds to learn how sure these figures are."]
 
 
 def _chance(count: int, confidence: float) -> list[str]:

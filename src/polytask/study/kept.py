@@ -6,7 +6,9 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.study.run import Job, finished
 from polytask.study.running import Record, run_all
@@ -14,6 +16,9 @@ from polytask.training.checkpoint import write_whole
 
 References = Mapping[int, Mapping[str, Mapping[str, float]]]
 OnRecord = Callable[[Record, int, int], None]
+
+RECORDS, RUNS = "records.jsonl", "runs"
+"""What a study keeps in its folder: a record per line, and a folder per run."""
 
 
 class Kept:
@@ -33,7 +38,7 @@ class Kept:
     def read(self) -> None:
         """Those that the folder holds already."""
         for job in self.jobs:
-            if (record := finished(job, self.root / "runs" / job.key)) is not None:
+            if (record := finished(job, self.root / RUNS / job.key)) is not None:
                 self._keep(record)
 
     def train(
@@ -52,7 +57,7 @@ class Kept:
         """
         over = {record["key"] for record in self.records}
         left = [(job, (against or {}).get(job.seed)) for job in work if job.key not in over]
-        for record in run_all(left, self.root / "runs", jobs, backend):
+        for record in run_all(left, self.root / RUNS, jobs, backend):
             self._keep(record)
 
     def _keep(self, record: Record) -> None:
@@ -61,9 +66,29 @@ class Kept:
         self.records.append(named)
         self.records.sort(key=lambda each: self._place[each["key"]])
         lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in self.records)
-        write_whole(self.root / "records.jsonl", lines.encode())
+        write_whole(self.root / RECORDS, lines.encode())
         if self.on_record is not None:
             self.on_record(named, len(self.records), len(self.jobs))
+
+
+def read_records(root: Path) -> list[Record]:
+    """The records of the study in a folder.
+
+    Raises:
+        PolytaskError: they are missing or not whole.
+    """
+    path = root / RECORDS
+    if not path.is_file():
+        raise PolytaskError(f"there is no {RECORDS} in {root}; start the study's command again to bring it back")
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise PolytaskError(f"{path} is not whole ({error}); start the study's command again to mend it") from None
+
+
+def run_folder(root: Path, record: Mapping[str, Any]) -> Path:
+    """Where the run of a record is, in the folder of a study."""
+    return root / RUNS / str(record["key"])
 
 
 def without_copies(jobs: Iterator[Job] | Sequence[Job]) -> list[Job]:

@@ -214,8 +214,14 @@ class Plan:
         state = self.usual.sharing(trained.backbone, trained.tasks).state_dict()
         for way in self.ways:
             if way.fine_tuning is not None:
-                tuned = FineTuned(way.sharing(alone.backbone, alone.tasks), state, way.fine_tuning)
-                tuned.begin_epoch(0, budget.epochs)
+                try:
+                    tuned = FineTuned(way.sharing(alone.backbone, alone.tasks), state, way.fine_tuning)
+                    tuned.begin_epoch(0, budget.epochs)
+                except PolytaskError as error:
+                    raise PolytaskError(
+                        f"recipe {words(way.fine_tuning)}: {error}; or leave it out, as in --recipes "
+                        f'"{words(FineTuning())}"'
+                    ) from error
 
     def pretraining(self, seed: int, budget: Budget) -> Job:
         """The network to start from; its epoch is chosen by its own tasks."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from polytask.errors import PolytaskError
-from polytask.tasks.classification import check_whole
+from polytask.tasks.classification import check_varies, check_whole
 from polytask.tasks.many import Many
 from polytask.tasks.member_metrics import MemberAccuracy, MemberAUROC, MemberError, mean_over, worst_tenth
 
@@ -178,11 +178,7 @@ class ManyBinary(Many):
         check_whole(self.name, label, 2)
 
     def _learned(self, label: Tensor, member: Tensor) -> Mapping[str, Any]:
-        if not bool((label != label[0]).any()):
-            raise PolytaskError(
-                f"all {len(label)} training labels of task '{self.name}' are {int(label[0])}: there is nothing to "
-                "learn; drop the task or look at its labels"
-            )
+        check_varies(self.name, label)
         return {}
 
     def _constants(self, label: Tensor, member: Tensor) -> Tensor:
@@ -255,11 +251,7 @@ class ManyMultiClass(Many):
         check_whole(self.name, label, self.each)
 
     def _learned(self, label: Tensor, member: Tensor) -> Mapping[str, Any]:
-        if not bool((label != label[0]).any()):
-            raise PolytaskError(
-                f"all {len(label)} training labels of task '{self.name}' are {int(label[0])}: there is nothing to "
-                "learn; drop the task or look at its labels"
-            )
+        check_varies(self.name, label)
         return {}
 
     def _constants(self, label: Tensor, member: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -118,6 +118,9 @@ class Layers(nn.Module):
     >>> layers(torch.zeros(4, 3), torch.tensor([0, 1, 1, 0])).shape
     torch.Size([4, 1])
     """
+
+    members_apart: ClassVar[bool] = True
+    """Every member has a share of its own of all parameters: `sharing.describe` looks for this."""
 
     def __init__(self, members: int, width: int, outputs: int) -> None:
         super().__init__()

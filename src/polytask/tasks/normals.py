@@ -157,6 +157,11 @@ class Normals(Dense):
             metric.update(values[name])
 
     @property
+    def label_unit(self) -> str:
+        """Components of a unit vector have none; `unit` is that of the angles."""
+        return ""
+
+    @property
     def target_channels(self) -> int:
         return 3
 

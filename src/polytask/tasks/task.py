@@ -173,6 +173,11 @@ class Task(ABC):
         return (self.credit_sum(prediction, target).float() / labels).clamp(0.0, 1.0)
 
     @property
+    def label_unit(self) -> str:
+        """What single numbers of its labels are measured in: `unit`, unless that is of the metrics alone."""
+        return self.unit
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """What its classes are called; empty for a task without classes."""
         return ()

@@ -37,7 +37,15 @@ def drawing(
         sampler: draws the rows; None: each as often as any other.
         balancer, budget: of the training.
         seed, samples, rank, world: as in `Batches`.
+
+    Raises:
+        PolytaskError: the sampler is none.
     """
+    if sampler is not None and not isinstance(sampler, Sampler):
+        raise PolytaskError(
+            f"sampler: expected an object such as data.Uniform(), or None, got {sampler!r}; make one of those of "
+            "polytask.data, without quotes and with brackets"
+        )
     batches = Batches(
         train,
         budget.batch_size,

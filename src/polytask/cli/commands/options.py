@@ -18,6 +18,7 @@ from polytask.balancing import (
 )
 from polytask.cli import show
 from polytask.cli.catalogues import Architecture, Drawing, Part, ProblemName, Trunk
+from polytask.data.tables import Overrides
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.sharing import HardSharing
@@ -40,13 +41,22 @@ def posed_by(
     backbone: Trunk,
 ) -> Problem:
     """The problem made; of a table, it is printed first what every column was taken for."""
-    if named.is_table and not (target or schema or named.is_described or "targets" in named.call.args):
+    if not target and lacks_targets(named, schema):
         raise PolytaskError("name what to predict in the table: --target column:kind (may be repeated)")
     settings = named.settings(targets=tuple(target), schema=schema, data_root=data_root)
     posed = named.make(settings)
     if posed.schema is not None:
         show.columns(posed.schema)
     return posed if backbone.make is None else replace(posed, backbone=backbone.on(posed))
+
+
+def lacks_targets(named: ProblemName, schema: Path | None) -> bool:
+    """Whether it is a table of which nothing says yet what is to be predicted."""
+    if not named.is_table or "targets" in named.call.args:
+        return False
+    said = named.call.args
+    file = schema or said.get("schema") or (said["path"] if named.is_described else None)
+    return file is None or not Overrides.read(Path(file)).targets
 
 
 def budget_for(problem: Problem, given: Mapping[str, Any]) -> Budget:

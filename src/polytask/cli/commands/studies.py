@@ -23,6 +23,7 @@ from polytask.cli.commands.options import (
     Way,
     arms_of,
     budget_for,
+    lacks_targets,
     posed_by,
     sampled,
     slug,
@@ -222,9 +223,9 @@ def transfer(
     labels and every seed, under one budget. Start the same command again to go on after an interruption.
 
     Args:
-        problem: a name of `polytask list`, with settings as in "digits(n_train=500)", or a table with a schema
-        pretrain: the tasks to train on first
-        target: the task that is to profit
+        problem: a name of `polytask list`, with settings as in "digits(n_train=500)", or a .csv or .parquet file
+        pretrain: the tasks to train on first; in a table whose targets nothing names yet, column or column:kind
+        target: the task that is to profit; in such a table column or column:kind
         sizes: numbers of its training labels, as in 100 1000 all; the others are hidden
         recipes: ways of fine-tuning, as in "FineTuning(freeze=(0,))" "FineTuning(thaw=1, factor=2.6, l2_sp=L2SP())"
         schema: a YAML file that says what the columns of a table are
@@ -241,11 +242,14 @@ def transfer(
         confidence: of the intervals
     """
     numbers = seeds_of(seeds)
-    posed = posed_by(problem, (), schema, data_root, backbone)
+    columns = (*pretrain, target) if pretrain and target and lacks_targets(problem, schema) else ()
+    posed = posed_by(problem, columns, schema, data_root, backbone)
+    names = tuple(task.name for task in posed.tasks)
+    pretrain, target = (names[:-1], names[-1]) if columns else (pretrain, target)
     if not (pretrain and target):
         raise PolytaskError(
             "name the tasks to train on first and the one that is to profit, as in --pretrain "
-            f"{posed.tasks[0].name} --target {posed.tasks[-1].name}; tasks: {', '.join(t.name for t in posed.tasks)}"
+            f"{names[0]} --target {names[-1]}; tasks: {', '.join(names)}"
         )
     spent = budget_for(posed, budget)
     folder = out or Path("results") / slug(f"{posed.name} transfer {target}")

@@ -81,7 +81,7 @@ def prepare(
     overrides.check(frame.columns)
     wanted = overrides.wanted(targets, frame.columns)
     overrides.check_targets(target.name for target in wanted)
-    uses = _uses(wanted, overrides)
+    uses = _uses(wanted, overrides, frame)
     table, schema = taken(frame, overrides.columns, uses)
     require_inputs(schema.columns)
     made = {
@@ -111,7 +111,7 @@ def prepare(
     return PreparedTable(tasks, data, preprocessing, schema, tuple(notes))
 
 
-def _uses(wanted: Sequence[Target], overrides: Overrides) -> dict[str, str]:
+def _uses(wanted: Sequence[Target], overrides: Overrides, frame: Table) -> dict[str, str]:
     """What the columns that are not inputs are for."""
     if not wanted:
         raise PolytaskError("no target is named: say which columns to predict, for instance income:binary")
@@ -119,7 +119,12 @@ def _uses(wanted: Sequence[Target], overrides: Overrides) -> dict[str, str]:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise PolytaskError(f"target '{twice[0]}' is named twice; a task needs a name of its own")
-    uses = {column: f"target {target.kind or ''}".strip() for target in wanted for column in target.columns}
+    kinds = [
+        target.taken_for(frame.select(target.columns), overrides.classes.get(target.name, ()))[0] for target in wanted
+    ]
+    uses = {
+        column: f"target {kind.word}" for target, kind in zip(wanted, kinds, strict=True) for column in target.columns
+    }
     for name, use in (({overrides.group: "group"} if overrides.group else {}) | overrides.rule.uses()).items():
         if name in uses:
             raise PolytaskError(f"column '{name}' cannot be a target and the {use} column at once")

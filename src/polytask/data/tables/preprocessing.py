@@ -202,10 +202,10 @@ class TablePreprocessing:
             new = [name for name in frame.columns if self.columns and name not in self.columns]
             unknown = f"; columns that the training table did not have: {listed(new, MOST)}" if new else ""
             near = nearest(absent[0], frame.columns)
-            hint = f" (did you mean '{near}' by '{absent[0]}'?)" if near else ""
+            hint = f"; for '{absent[0]}', did you mean '{near}'?" if near else ""
             raise PolytaskError(
                 f"the table lacks {len(absent)} of the {len(self.encoders)} columns that the model was trained on: "
-                f"{listed(absent, MOST)}; the table has {listed(frame.columns, MOST)}{hint}{unknown}"
+                f"{listed(absent, MOST)}{hint}{unknown}"
             )
 
 

@@ -156,7 +156,7 @@ def _neighbours(path: Path) -> str:
         return f"; there is no folder {path.parent}"
     there = sorted(each.name for each in path.parent.iterdir() if not each.name.startswith("."))
     near = nearest(path.name, there)
-    hint = f"; did you mean '{path.parent / near}'?" if near else ";"
+    hint = f"; did you mean '{near}'?" if near else ";"
     return f"{hint} {path.parent.resolve()} holds {listed(there, NEIGHBOURS) or 'nothing'}"
 
 

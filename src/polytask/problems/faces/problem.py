@@ -1,16 +1,12 @@
 """Faces drawn by us: landmarks, and what else is known of a face."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from polytask._memory import keep_freed_memory
 from polytask.data import Augmentation, Points, RandomFlip, RandomScaleCrop, SidedClasses, TensorData
 from polytask.errors import PolytaskError
-from polytask.problems.faces.render import Faces, render
+from polytask.problems.faces.render import render
 from polytask.problems.faces.traits import POSES
 from polytask.problems.multi_mnist import bytes_to_floats
 from polytask.problems.problem import Problem
@@ -25,22 +21,15 @@ FOLLOW = {"landmarks": Points(((0, 1), (3, 4))), "pose": SidedClasses(((0, 4), (
 """Mirrored, left and right points change places, and so do left and right poses."""
 AUGMENTATION = Augmentation((RandomScaleCrop((1.0, 1.1)), RandomFlip()), FOLLOW)
 POINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
-
-
-class Known(NamedTuple):
-    """A task of a face, and where its labels come from."""
-
-    task: Task
-    target: Callable[[Faces], NDArray[Any]]
-
-
-TASKS = (
-    Known(Landmarks("landmarks", POINTS, between=(0, 1)), lambda drawn: drawn.landmarks),
-    Known(MultiClass("pose", POSES, auxiliary=True), lambda drawn: drawn.pose),
-    Known(Binary("smile", ("no", "yes"), auxiliary=True), lambda drawn: drawn.smile),
-    Known(Binary("glasses", ("no", "yes"), auxiliary=True), lambda drawn: drawn.glasses),
-    Known(Binary("hair", ("short", "long"), auxiliary=True), lambda drawn: drawn.hair),
+COMMON: tuple[Task, ...] = (
+    Landmarks("landmarks", POINTS, between=(0, 1)),
+    MultiClass("pose", POSES, auxiliary=True),
+    Binary("smile", ("no", "yes"), auxiliary=True),
+    Binary("glasses", ("no", "yes"), auxiliary=True),
 )
+"""Tasks of drawn and of photographed faces."""
+TASKS = (*COMMON, Binary("hair", ("short", "long"), auxiliary=True))
+"""Named as what `render.Faces` tells."""
 
 
 def faces(n_train: int = 8000, size: int = 40, colour: bool = False, augment: bool = True, seed: int = 0) -> Problem:
@@ -110,7 +99,7 @@ def faces(n_train: int = 8000, size: int = 40, colour: bool = False, augment: bo
     asked = {"n_train": n_train, "size": size, "colour": colour, "augment": augment, "seed": seed}
     return Problem(
         name="faces",
-        tasks=tuple(each.task.fitted(splits["train"].targets[each.task.name]) for each in TASKS),
+        tasks=tuple(task.fitted(splits["train"].targets[task.name]) for task in TASKS),
         splits=splits,
         backbone=SmallCNN(3 if colour else 1, widths=(16, 32, 64, 128)),
         summary=f"Drawn faces of {size} x {size} pixels: five landmarks; pose, smile, glasses and hair help",
@@ -130,7 +119,7 @@ def _data(numbers: range, seed: int, size: int, colour: bool, augment: bool) -> 
     step = max(1, PIXELS // (size * size))
     keep_freed_memory()  # of a chunk, for the next one
     drawn = [render(seed, numbers[start : start + step], size, colour) for start in range(0, len(numbers), step)]
-    targets = {each.task.name: np.concatenate([each.target(part) for part in drawn]) for each in TASKS}
+    targets = {task.name: np.concatenate([getattr(part, task.name) for part in drawn]) for task in TASKS}
     images = np.concatenate([part.image for part in drawn])
     held = {name: torch.from_numpy(target) for name, target in targets.items()}
     return TensorData(torch.from_numpy(images), held, bytes_to_floats, AUGMENTATION if augment else None)

@@ -1,7 +1,7 @@
 """The networks of the members of a task, computed together where that can be."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ def member_networks(backbone: Callable[[], Backbone], task: Many) -> nn.Module:
 class OneByOne(nn.Module):
     """The networks of all members, as a list."""
 
+    members_apart: ClassVar[bool] = True
+
     def __init__(self, networks: Sequence[nn.Module], column: str) -> None:
         super().__init__()
         self.networks, self.column = nn.ModuleList(networks), column
@@ -57,6 +59,8 @@ class OneByOne(nn.Module):
 
 class Together(nn.Module):
     """The networks of all members, in tensors. Parameters of `network` have one axis more than it shows: [k, ...]."""
+
+    members_apart: ClassVar[bool] = True
 
     def __init__(self, networks: Sequence[nn.Module], column: str) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from polytask.errors import PolytaskError
-from polytask.sharing._per_task import PerTask
+from polytask.sharing._per_task import PerTask, key
 from polytask.sharing.backbone import Backbone, build
 from polytask.sharing.backbones.library import LibraryBackbone
 from polytask.sharing.heads import Decoder, make_head, predict, reads
@@ -75,7 +75,8 @@ class Networks(MultiTaskModel):
         return {name: self.network(name).backbone for name in self.names}
 
     def separate_parameters(self) -> int:
-        return sum(each.numel() for each in self.networks.parameters())
+        own = {name: self.network(name).named_parameters(f"networks.{key(name)}") for name in self.names}
+        return self._copied({name: [task] for task, found in own.items() for name, _ in found})
 
     def network(self, task: str) -> Network:
         """That of a task."""

@@ -22,11 +22,20 @@ class MainTask:
 
     Args:
         chart: a row for all of them together, and two rows for each of several.
-        rows: name, figures by itself and beside the others, and what they say.
+        rows: one for each of them.
     """
 
     chart: DotChart
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple["Helper", ...]
+
+
+@dataclass(frozen=True)
+class Helper:
+    """What one auxiliary task brought: figures by itself and beside the others, and what they say."""
+
+    auxiliary: str
+    figures: tuple[str, ...]
+    reading: str
 
 
 def render(summary: "AuxiliarySummary", records: Sequence[Mapping[str, Any]]) -> str:
@@ -95,7 +104,7 @@ def _main(summary: "AuxiliarySummary", main: str, tasks: Mapping[str, Mark]) -> 
             shown.append((replace(mark, name=f"{one.auxiliary}, by itself"), one.alone))
             shown.append((replace(mark, name=f"{one.auxiliary}, beside the others"), one.beside))
     digits = digits_of([each for _, each in shown])
-    rows = [(each.auxiliary, *_figures(each, digits), each.reading) for each in brought]
+    rows = [Helper(each.auxiliary, _figures(each, digits), each.reading) for each in brought]
     return MainTask(dot_rows(f"Gain of {main}, %", shown), tuple(rows))
 
 

@@ -1,11 +1,12 @@
 """The gains of every task over single-task: rows of dots with intervals around a zero line."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from polytask.study.report.dots import DotChart, digits_of, dot_of, gain_scale
-from polytask.study.report.marks import Mark, ordered
-from polytask.study.report.numbers import between, fixed, short
+from polytask.study.report.dots import DotChart, digits_of, dot_of, dot_rows, gain_scale
+from polytask.study.report.marks import FOCUS, Mark, ordered
+from polytask.study.report.numbers import between, finite, fixed, short
 from polytask.study.report.scales import Scale
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def gains(summary: "Summary", marks: dict[str, Mark], tasks: dict[str, Mark]) -> dict[str, list[DotChart]]:
-    """Panels of gains over single-task: "headline" (delta_m), "main" and "auxiliary" tasks."""
+    """Panels of gains over single-task: "headline" (delta_m, and the chosen arm where there are many tasks), "main" and
+    "auxiliary" tasks."""
     arms = [arm for arm in ordered(summary.arms) if not arm.baseline]
     by_task = {task.name: [arm.task_gain.get(task.name) for arm in arms] for task in summary.tasks}
     shared: Scale | None = gain_scale([each for row in by_task.values() for each in row])
@@ -24,6 +26,7 @@ def gains(summary: "Summary", marks: dict[str, Mark], tasks: dict[str, Mark]) ->
     panels: dict[str, list[DotChart]] = {"headline": [], "main": [], "auxiliary": []}
     headline = [arm.delta_m_tasks for arm in arms]
     panels["headline"].append(_gain_panel("All tasks together (Δm over tasks)", None, arms, headline, marks, None, {}))
+    panels["headline"] += _task_by_task(summary, tasks)
     for task in summary.tasks:
         detail = {
             metric.name: [arm.gains.get(task.name, {}).get(metric.name) for arm in arms] for metric in task.metrics
@@ -31,6 +34,18 @@ def gains(summary: "Summary", marks: dict[str, Mark], tasks: dict[str, Mark]) ->
         panel = _gain_panel(task.name, tasks[task.name], arms, by_task[task.name], marks, shared, detail)
         panels["auxiliary" if task.auxiliary else "main"].append(panel)
     return panels
+
+
+def _task_by_task(summary: "Summary", tasks: dict[str, Mark]) -> list[DotChart]:
+    """The gains of the chosen arm, the largest first, where there are too many tasks to see at a glance otherwise."""
+    main = [task.name for task in summary.tasks if not task.auxiliary]
+    found = [(tasks[name], arm.task_gain.get(name)) for arm in summary.arms if arm.chosen for name in main]
+    if len(main) <= FOCUS or not found:
+        return []
+    chosen = next(arm.name for arm in summary.arms if arm.chosen)
+    known = [finite(gain.mean) if gain else None for _, gain in found]
+    order = sorted(range(len(found)), key=lambda k: math.inf if (gain := known[k]) is None else -gain)
+    return [dot_rows(f"Task by task: gain of {chosen}, %", [found[k] for k in order])]
 
 
 def _gain_panel(

@@ -45,11 +45,15 @@ class LineChart:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A series with its identity, before scales are known; `dotted` lines are training losses."""
+    """A series with its identity, before scales are known; `dotted` lines are training losses.
+
+    `shaded`: the spread over the seeds is drawn, too, which hides what lies below where there are very many lines.
+    """
 
     mark: Mark
     series: Series
     dotted: bool = False
+    shaded: bool = True
 
     @property
     def name(self) -> str:
@@ -77,7 +81,7 @@ def line_chart(
     digits = places(means)
     outside = any(not y.low <= value <= y.high for value in means)
     ends = "; ".join(f"{item.name}: {fixed(item.series.mean[-1], digits)}" for item in drawn)
-    lines = tuple(_line(item, x, y) for item in drawn)
+    lines = sorted((_line(item, x, y) for item in drawn), key=lambda line: line.mark.focus)  # grey ones lie below
     table = _table(drawn, digits, axis)
     return LineChart(
         title=title,
@@ -120,7 +124,8 @@ def _line(item: Drawn, x: Scale, y: Scale) -> Line:
     series = item.series
     points = [(x.at(at), 1 - y.at(value)) for at, value in zip(series.x, series.mean, strict=True) if value is not None]
     band = ""
-    if item.mark.focus and max(series.seeds) > 1 and len(points) > 1 and not item.dotted:
+    shaded = item.shaded and item.mark.focus and not item.dotted
+    if shaded and max(series.seeds) > 1 and len(points) > 1:
         band = _path([(x.at(at), 1 - y.at(value or 0)) for at, value in zip(series.x, series.high, strict=True)])
         back = [(x.at(at), 1 - y.at(value or 0)) for at, value in zip(series.x, series.low, strict=True)]
         band += "L" + _path(back[::-1])[1:] + "Z"

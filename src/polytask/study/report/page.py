@@ -88,6 +88,7 @@ def context(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> dict[st
         "task_marks": tasks,
         "chosen": chosen,
         "tone": dots.tone(chosen.delta_m_tasks) if chosen else "open",
+        "network": summary.network(records),
         "facts": _facts(chosen, baseline, len([task for task in summary.tasks if not task.auxiliary])),
         "overall": tables.overall(summary, marks),
         "scores": tables.scores(summary, marks, tasks, auxiliary=False),

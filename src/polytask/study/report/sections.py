@@ -159,10 +159,15 @@ def conflict(summary: "Summary", records: Sequence[Record], marks: dict[str, Mar
     focus = seen if len(seen) <= FOCUS - 1 else sorted(seen, key=mean)[: FOCUS - 2]
     signs = pair_marks(tasks, focus)
     alike = [Drawn(signs[pair], series) for (_, pair), series in cosines.items()]
+    few = len(seen) == len(focus)
     both = {
         name: (
-            [Drawn(signs[pair], cosines[name, pair]) for pair in seen if (name, pair) in cosines],
-            [Drawn(signs[pair], s) for pair in seen if (s := over_seeds(runs[name], between_tasks(*pair, ratio)))],
+            [Drawn(signs[pair], cosines[name, pair], shaded=few) for pair in seen if (name, pair) in cosines],
+            [
+                Drawn(signs[pair], found, shaded=few)
+                for pair in seen
+                if (found := over_seeds(runs[name], between_tasks(*pair, ratio)))
+            ],
         )
         for name in runs
     }

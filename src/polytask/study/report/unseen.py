@@ -90,7 +90,8 @@ def _scores(summary: "UnseenSummary", metric: "MetricInfo") -> list[tuple[str, l
 
 
 def _cell(interval: "Interval", digits: int) -> Cell:
-    return Cell(fixed(interval.mean, digits), between(interval, digits))
+    varies = interval.low != interval.high  # the constant does not
+    return Cell(fixed(interval.mean, digits), between(interval, digits) if varies else "")
 
 
 def _gain(interval: "Interval", digits: int) -> Cell:
