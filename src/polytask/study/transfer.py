@@ -145,7 +145,7 @@ def transfer(
     summary = summed_up(plan.problem, plan.pretrain, target, plan.ways, by_size, asked, spent, command, confidence)
     told = tuple(f"Pre-training failed with seed {seed}: {error}." for seed, error in lost.items())
     summary = replace(summary, verdict=summary.verdict + told)
-    write_whole(root / "transfer.json", json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
+    write_whole(root / summary.FILE, json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
     return Transfer(root, kept.records, summary)
 
 

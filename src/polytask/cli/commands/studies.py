@@ -28,7 +28,7 @@ from polytask.cli.commands.options import (
     sampled,
     slug,
 )
-from polytask.cli.finished import AUXILIARIES, COMPARISON, UNSEEN, tell_again
+from polytask.cli.finished import AUXILIARIES, COMPARISON, TRANSFER, UNSEEN, tell_again
 from polytask.cli.progress import RunsProgress
 from polytask.cli.text import counted, say
 from polytask.errors import PolytaskError
@@ -42,7 +42,6 @@ from polytask.study import split_levels as study_levels
 from polytask.study import transfer as run_transfer
 from polytask.study import unseen as run_unseen
 from polytask.study.auxiliary_networks import planned, with_main
-from polytask.study.report.transfer import write_transfer
 from polytask.study.running import seeds_of, workers
 from polytask.study.transfer import Plan, Size
 from polytask.study.unseen import groups_of
@@ -275,8 +274,7 @@ def transfer(
             confidence=confidence,
             on_record=progress.over,
         )
-    show_transfer.results(done.summary)
-    say(f"Report: {write_transfer(done.summary, done.records, folder / 'report.html')}")
+    TRANSFER.tell(done.summary, done.records, folder)
 
 
 def unseen(
