@@ -3,9 +3,14 @@
     python benchmarks/half_labels.py adult "fdu_mtl(words=128)" --data-root DATA
 
 Every problem is compared twice, with all training labels and with a share of each task's, drawn by itself
-(`study.with_label_share`): single-task networks and hard sharing, the same seeds, budget and number of steps. Printed
-is the change of every task's test scores in % of those with all labels (above 0: better), the mean over its metrics
-and over the tasks, with paired intervals over the seeds; and the difference of the two changes, joint less apart.
+(`study.with_label_share`; rows that keep no label are left out): single-task networks and hard sharing, the same seeds,
+budget and number of steps. A single-task network sees a label in every row of its batches. A joint one sees those that
+its rows have: where rows had the labels of all tasks and half are hidden, it is shown about half as many labels in as
+many steps, so that what it loses holds this as well.
+
+Printed is the change of every main task's test scores in % of those with all labels (above 0: better), the mean over
+its metrics and over the tasks, with paired intervals over the seeds that have all networks; and the difference of the
+two changes, joint less apart.
 """
 
 import argparse
@@ -30,15 +35,17 @@ def scores(records: Sequence[Mapping[str, Any]], arm: str) -> Scores:
     found: dict[int, dict[str, Mapping[str, float]]] = {}
     for record in records:
         if record["arm"] == arm and record["status"] == "finished":
-            found.setdefault(record["seed"], {}).update(record["scores"]["test"])
+            for task, told in record["scores"]["test"].items():
+                told = {name: math.nan if value is None else value for name, value in told.items()}
+                found.setdefault(record["seed"], {})[task] = told
     return found
 
 
-def change(half: Scores, whole: Scores, problem: Problem) -> dict[str, list[float]]:
-    """By task, and under "all tasks" their mean: the change of every seed in %."""
-    ways = directions(problem.tasks)
-    by_seed = [gains(half[seed], whole[seed], ways) for seed in sorted(whole)]
-    told = {task.name: [100 * task_gain(found[task.name]) for found in by_seed] for task in problem.tasks}
+def change(half: Scores, whole: Scores, problem: Problem, seeds: Sequence[int]) -> dict[str, list[float]]:
+    """By main task, and under "all tasks" their mean: the change of every seed in %."""
+    ways, main = directions(problem.tasks), [task.name for task in problem.tasks if not task.auxiliary]
+    by_seed = [gains(half[seed], whole[seed], ways) for seed in seeds]
+    told = {name: [100 * task_gain(found[name]) for found in by_seed] for name in main}
     return told | {"all tasks": [math.fsum(each) / len(told) for each in zip(*told.values(), strict=True)]}
 
 
@@ -49,21 +56,23 @@ def words(found: Interval) -> str:
 
 def table(problem: Problem, share: float, seeds: int, folder: Path, jobs: int | None) -> None:
     """Compare twice, and print what changed."""
-    runs = {}
+    runs, names = {}, [task.name for task in problem.tasks]
     for kept in (1.0, share):
-        posed = [problem if kept == 1 else study.with_label_share(problem, kept, seed) for seed in range(seeds)]
+        posed = [study.with_label_share(problem, kept, seed).only(*names) for seed in range(seeds)]
         found = [
             study.compare(each, [], [seed], None, folder / f"{kept:g}-{seed}", jobs=jobs)
             for seed, each in enumerate(posed)
         ]
         runs[kept] = [record for each in found for record in each.records]
-    changes = {arm: change(scores(runs[share], arm), scores(runs[1.0], arm), problem) for arm in (SINGLE, JOINT)}
-    print(f"\n{problem.name}, {share:.0%} of the labels, {seeds} seeds\n")
+    told = {(arm, kept): scores(records, arm) for arm in (SINGLE, JOINT) for kept, records in runs.items()}
+    whole = [seed for seed in range(seeds) if all(len(each.get(seed, ())) == len(names) for each in told.values())]
+    changes = {arm: change(told[arm, share], told[arm, 1.0], problem, whole) for arm in (SINGLE, JOINT)}
+    print(f"\n{problem.name}, {share:.0%} of the labels, {len(whole)} seeds\n")
     print("| task | single-task, % | joint, % | joint less single-task |\n| --- | ---: | ---: | ---: |")
     for name in changes[SINGLE]:
         apart, joint = (changes[arm][name] for arm in (SINGLE, JOINT))
-        told = (apart, joint, [one - other for one, other in zip(joint, apart, strict=True)])
-        print(f"| {name} | {' | '.join(words(interval(each)) for each in told)} |")
+        three = (apart, joint, [one - other for one, other in zip(joint, apart, strict=True)])
+        print(f"| {name} | {' | '.join(words(interval(each)) for each in three)} |")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from polytask.balancing.losses.famo import famo_change
 from polytask.balancing.losses.gradnorm import gradnorm_gradient
 from polytask.balancing.losses.priority import dtp_weights
 from polytask.errors import PolytaskError
-from polytask.tasks import Regression
+from polytask.tasks import Binary, Regression
 from polytask.training import load_tree, save_tree
 
 AB = ("a", "b")
@@ -586,3 +586,12 @@ def test_excess_step_that_is_refused_leaves_no_trace(tmp_path) -> None:
 def test_settings_that_cannot_be(make, told: str) -> None:
     with pytest.raises(PolytaskError, match=told):
         make()
+
+
+def test_tasks_may_be_called_regression_before_all_are_known() -> None:
+    """As on a command line, where the tasks come from the problem."""
+    balancer = balancing.Uncertainty(regression=["size"])
+    balancer.bind([Binary("kind"), Regression("size")])
+    assert balancer.scales == {"kind": 1.0, "size": 0.5}
+    with pytest.raises(PolytaskError, match="regression for task 'sise'.*did you mean 'size'"):
+        balancing.Uncertainty(regression=["sise"]).bind([Binary("kind"), Regression("size")])

@@ -83,7 +83,7 @@ def test_other_folders_are_told_what_they_are(run: Run, digits_run: Path, study:
     (tmp_path / "c" / "records.jsonl").write_text('{"arm"')
     assert "records.jsonl is not whole" in run("report", tmp_path / "c")[2]
     (tmp_path / "c" / "records.jsonl").unlink()
-    assert "there is no records.jsonl" in run("report", tmp_path / "c")[2]
+    assert "neither in records.jsonl nor in" in run("report", tmp_path / "c")[2]
     (tmp_path / "c" / "study.json").write_text('{"tasks": 3}')
     assert "not the results of a study" in run("report", tmp_path / "c")[2]
 

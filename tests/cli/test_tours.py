@@ -211,6 +211,50 @@ def test_cells_without_a_picture_are_told(run: Run, plants: Path, tmp_path: Path
     assert code == 2 and "no row can be predicted: row 1 (the header not counted) has no picture" in err
 
 
+def test_rows_that_are_predicted_without_their_picture_are_named_and_counted(
+    run: Run, plants: Path, tmp_path: Path
+) -> None:
+    """Where unreadable pictures count as missing, nothing else would tell that a network saw none."""
+    (plants / "cut.png").write_text("no picture")
+    labels = pl.read_csv(plants / "labels.csv")
+    labels.with_columns(photo=pl.Series(["cut.png", *labels["photo"][1:]])).write_csv(plants / "lenient.csv")
+    (plants / "lenient.yaml").write_text(
+        "table: lenient.csv\ntargets: [kind:binary]\n"
+        "columns: {note: drop, light: drop, photo: {kind: image, size: 8, unreadable: missing}}\n"
+    )
+    noted = "column 'photo': 1 of 120 pictures can't be read and count as missing"
+    assert noted in " ".join(run("describe", plants / "lenient.yaml")[1].split())
+    code, out, err = run("train", plants / "lenient.yaml", *FEW, "--out", tmp_path / "run")
+    assert (code, err) == (0, "") and noted in " ".join(out.split())
+
+    pl.DataFrame({"photo": ["pictures/labels-1.png", "cut.png", "gone.png"]}).write_csv(plants / "new.csv")
+    words = ["predict", tmp_path / "run", plants / "new.csv", "--out", tmp_path / "out.csv"]
+    code, out, err = run(*words)
+    assert (code, err) == (0, "")
+    told = " ".join(out.split())
+    assert "Predicted without their picture: 2 rows: " in told
+    assert "cut.png can't be read" in told and "gone.png can't be read: No such file" in told
+    assert "labels-1.png" not in told
+    assert pl.read_csv(tmp_path / "out.csv")["predicted kind"].null_count() == 0
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(plants / "new.csv", elsewhere)
+    code, _, err = run("predict", tmp_path / "run", elsewhere / "new.csv", "--out", tmp_path / "none.csv")
+    assert code == 2 and f"none of its 3 pictures can be read; they were looked for in {elsewhere}: " in err
+    assert not (tmp_path / "none.csv").exists()
+
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    shutil.copy(plants / "cut.png", folder)
+    shutil.copy(plants / "pictures" / "labels-1.png", folder)
+    code, out, err = run("predict", tmp_path / "run", folder, "--out", tmp_path / "out.csv")
+    assert (code, err) == (0, "") and "Predicted without their picture: 1 row: " in " ".join(out.split())
+    shutil.copy(plants / "cut.png", folder / "labels-1.png")
+    code, _, err = run("predict", tmp_path / "run", folder, "--out", tmp_path / "out.csv")
+    assert code == 2 and f"none of its 2 pictures can be read; they were looked for in {folder}: " in err
+
+
 def test_a_part_of_ones_own_is_trained_kept_and_opened_only_when_trusted(
     run: Run, plants: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -186,7 +186,8 @@ def test_written_down_and_read_again(study: Auxiliaries) -> None:
     again = AuxiliarySummary.from_json(told)
     assert plain(again) == plain(study.summary)
     assert again.brought == study.summary.brought
-    for wrong in ({}, {"args": {"brought": 3}}, {"args": {**told["args"], "networks": {}}}):
+    of_no_study = {**told, "args": {**told["args"], "networks": {}}}
+    for wrong in ({}, {"args": {"brought": 3}}, {**told, "args": {"brought": 3}}, of_no_study):
         with pytest.raises(PolytaskError, match="these are not the results of a study"):
             AuxiliarySummary.from_json(wrong)
 

@@ -20,7 +20,7 @@ from polytask.problems import Problem
 from polytask.sharing import MLP, CrossStitch
 from polytask.study import Arm, Transfer, TransferSize, TransferSummary, transfer, with_labels
 from polytask.study.hidden import hidden
-from polytask.study.report.transfer import render_transfer, write_transfer
+from polytask.study.report.transfer import render, write
 from polytask.study.transfer_words import effect, headline, in_short, of_size, verdict
 from polytask.tasks import MultiClass, Regression
 from polytask.training import Budget, FineTuning, load_tree
@@ -35,7 +35,7 @@ def posed() -> Problem:
     train = whole.splits["train"]
     gone = torch.arange(len(train)) >= 60
     tasks = tuple(replace(task, auxiliary=False) for task in whole.tasks)
-    return replace(whole, tasks=tasks, splits={**whole.splits, "train": hidden(train, "size", gone)})
+    return replace(whole, tasks=tasks, splits={**whole.splits, "train": hidden(train, {"size": gone})})
 
 
 def run(folder: Path, sizes: Sequence[Any] = (12, "all"), **options: Any) -> Transfer:
@@ -78,7 +78,7 @@ def test_nothing_else_is_hidden_and_the_task_is_fitted_on_what_is_left() -> None
 
 def test_bytes_and_maps_can_be_hidden() -> None:
     maps = TensorData(torch.zeros(3, 1), {"parts": torch.ones(3, 2, 2, dtype=torch.uint8)})
-    left = hidden(maps, "parts", torch.tensor([True, False, True]))
+    left = hidden(maps, {"parts": torch.tensor([True, False, True])})
     assert left.counts() == {"parts": 4}
     assert left.targets["parts"][:, 0, 0].tolist() == [-100, 1, -100]
     assert maps.counts() == {"parts": 12}
@@ -264,7 +264,9 @@ def test_words_follow_from_the_intervals() -> None:
 def test_what_was_written_down_is_read_again(study: Transfer) -> None:
     told = json.loads((study.folder / "transfer.json").read_text())
     assert TransferSummary.from_json(told) == study.summary
+    runs = told.pop("runs")
     assert told == plain(study.summary)
+    assert runs == {record["key"]: record["arm"] for record in study.records}
     with pytest.raises(PolytaskError, match="not the results of a study of transfer"):
         TransferSummary.from_json({"class": "Summary", "args": {}})
 
@@ -282,7 +284,7 @@ class Text(HTMLParser):
 
 
 def test_the_page_shows_curves_words_and_how_it_was_made(study: Transfer, tmp_path: Path) -> None:
-    page = render_transfer(study.summary, study.records)
+    page = render(study.summary, study.records)
     text = " ".join(" ".join(Text(page).found).split()).replace("\N{NO-BREAK SPACE}", " ")
     assert text.count(study.summary.verdict[0]) >= 2
     for size in study.summary.sizes:
@@ -291,7 +293,7 @@ def test_the_page_shows_curves_words_and_how_it_was_made(study: Transfer, tmp_pa
     assert "http" not in page.split("<main>")[1].split("<footer>")[0]
     for heading in ("Against the number of labels", "Size by size", "Learning curves", "Cost", "How it was done"):
         assert f">{heading}</h2>" in page
-    path = write_transfer(study.summary, study.records, tmp_path / "deep" / "report.html")
+    path = write(study.summary, study.records, tmp_path / "deep" / "report.html")
     assert path.read_text() == page
 
 
@@ -310,7 +312,7 @@ def test_a_failed_run_is_told_and_the_others_count(tmp_path: Path, monkeypatch: 
     assert "1 of the runs failed. The first, together, says for seed 1" in found.summary.verdict[-1]
     assert found.summary.sizes[0].gain("together").n == 1
     assert found.summary.sizes[0].gain("fine-tuned").n == 2
-    assert "no luck" in render_transfer(found.summary, found.records)
+    assert "no luck" in render(found.summary, found.records)
 
 
 def test_where_pre_training_fails_the_other_seeds_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from polytask.study import UnseenSummary
 from polytask.study.report.numbers import fixed
 from polytask.study.report.unseen import render, write
 from polytask.study.unseen import one_scale
+from polytask.study.untold import CONSTANT, NOT_TOLD, OWN, TOLD, UnseenTask, gain_of, mean_of, told_of, verdict
 from polytask.tasks import Regression
 
 LEFT_OUT = [["task 2", "task 5"]]
@@ -117,6 +118,57 @@ def test_tasks_are_told_in_the_order_of_the_problem_and_networks_by_their_group(
     assert again.summary.tasks[1].scores["own labels"]["mae"].mean == pytest.approx(sum(own) / 2)
 
 
+WAYS = {"auroc": True, "accuracy": True}
+SURE, OTHER, NONE = Interval(4.0, 3.0, 5.0, 3), Interval(-2.0, -6.0, 2.0, 3), Interval(math.nan, None, None, 3)
+
+
+def scores_of(told: list[float | None], own: float | None = 0.9) -> dict[str, dict[int, dict[str, float | None]]]:
+    """AUROC of a network that is told by seed; accuracy is 0.6 against 0.5."""
+    return {
+        CONSTANT: {seed: {"auroc": 0.5, "accuracy": 0.5} for seed in range(len(told))},
+        NOT_TOLD: {seed: {"auroc": 0.5, "accuracy": 0.5} for seed in range(len(told))},
+        TOLD: {seed: {"auroc": each, "accuracy": 0.6} for seed, each in enumerate(told)},
+        OWN: {seed: {"auroc": own, "accuracy": 0.9} for seed in range(len(told))},
+    }
+
+
+def test_a_metric_without_a_score_with_one_seed_counts_with_none() -> None:
+    whole, lost = scores_of([0.6, 0.7]), scores_of([0.6, math.nan], None)
+    assert [gain_of(whole, TOLD, NOT_TOLD, WAYS, seed) for seed in (0, 1)] == pytest.approx([20.0, 30.0])
+    assert [gain_of(lost, TOLD, NOT_TOLD, WAYS, seed) for seed in (0, 1)] == pytest.approx([20.0, 20.0])
+    told = told_of("a", lost, WAYS, (0, 1), 0.95)
+    assert math.isnan(told.scores[OWN]["auroc"].mean) and told.short_of.mean == pytest.approx(50.0)
+    assert math.isnan(gain_of(lost, TOLD, NOT_TOLD, {"auroc": True}, 0))
+
+
+def test_the_mean_is_over_the_tasks_whose_gain_can_be_computed() -> None:
+    assert mean_of([1.0, math.nan, 3.0]) == 2.0 and math.isnan(mean_of([math.nan]))
+
+
+def untold(*found: tuple[Interval, Interval]) -> list[UnseenTask]:
+    return [UnseenTask(f"task {k}", {}, gain, short_of) for k, (gain, short_of) in enumerate(found)]
+
+
+def test_words_follow_from_the_intervals() -> None:
+    assert verdict(untold((SURE, SURE), (OTHER, SURE)), SURE, SURE, 0.95) == (
+        "Descriptors told the network what to do on tasks that it never saw: they scored +4.0 % against the same "
+        "network that was not told (95 % interval +3.0 to +5.0 %).",
+        "Of 2 tasks left out, 1 gained and 0 lost, each by its own interval.",
+        "Single-task networks trained on the tasks' own labels scored +4.0 % against told ones.",
+        "Figures are of test data. 2 intervals were looked at; by chance alone about 0.1 of them would leave 0 out.",
+    )
+
+
+def test_what_can_not_be_computed_is_told_as_such() -> None:
+    head, by_task, own = verdict(untold((SURE, NONE), (NONE, SURE), (NONE, SURE)), SURE, SURE, 0.95)
+    assert head.endswith("+5.0 %), mean over the 1 of 3 tasks where that can be computed.")
+    assert by_task == "Of 3 tasks left out, 1 gained and 0 lost, each by its own interval."
+    assert own.endswith("against told ones, mean over the 2 of 3 tasks where that can be computed.")
+    nothing = verdict(untold((NONE, NONE)), NONE, NONE, 0.95)
+    assert len(nothing) == 2 and nothing[0].startswith("No figure") and "no figure" in nothing[1]
+    assert "seed" not in " ".join(nothing) and "nan" not in " ".join(nothing).lower()
+
+
 def test_the_page_says_what_was_found(found: study.Unseen, tmp_path: Path) -> None:
     page = write(found.summary, found.records, tmp_path / "deep" / "report.html").read_text()
     text = " ".join(
@@ -147,6 +199,8 @@ def test_gains_are_drawn_with_their_intervals_and_names_are_escaped(found: study
     assert "&lt;b&gt;&amp;: +4.00 % (95 % interval +3.00 to +5.00)" in page and '<g class="est better">' in page
     assert '<div class="verdict better">' in page and "better than not told" in page
     assert "−2.00 % (95 % interval −6.00 to +2.00)" in page
+    blank = render(replace(found.summary, tasks=(replace(first, gain=NONE), second), gain=NONE), found.records)
+    assert "nan" not in re.sub(r"<(style|script)[^>]*>.*?</\1>", "", blank, flags=re.DOTALL).lower()
 
 
 def test_what_can_not_work_is_said_before_anything_is_trained(few: Problem, tmp_path: Path) -> None:

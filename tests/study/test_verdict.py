@@ -77,6 +77,19 @@ def test_unknown_gain_is_not_called_one_seed() -> None:
     assert "worth it" not in told[0] and "hurt" not in told[0]
 
 
+def test_a_task_without_figure_is_not_called_undecided() -> None:
+    clear, none = Interval(1.0, 0.5, 1.5, 3), Interval(math.nan, None, None, 3)
+    told = verdict([ALONE, arm("hard", clear, chosen=True, tasks={"a": clear, "b": none, "helper": none})], AUXILIARY)[
+        1
+    ]
+    assert told == (
+        "Better: a (+1.0 %); No figure (a score could not be computed, or is 0 for single-task; the mean is over 1 of 2 "
+        "tasks): b."
+    )
+    told = verdict([ALONE, arm("hard", none, chosen=True, tasks={"a": none, "b": none})], AUXILIARY)[1]
+    assert told == "No figure (a score could not be computed, or is 0 for single-task): a, b."
+
+
 def test_it_speaks_of_the_arm_chosen_on_validation() -> None:
     """Not of the one that looks best on test data."""
     chosen, lucky = arm("chosen", Interval(1.0, -1.0, 3.0, 3), chosen=True), arm("lucky", Interval(9.0, 8.0, 10.0, 3))

@@ -1,9 +1,13 @@
 """What a task promises: plain torch's loss on complete data, nothing from missing labels, scores in its unit."""
 
+import json
 import math
+from pathlib import Path
 
+import metrics_worker as worker
 import pytest
 import torch
+from launching import start
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -168,6 +172,41 @@ def test_metrics_by_hand() -> None:
     )
     assert metrics["f1"].compute().item() == pytest.approx((2 / 3 + 1) / 2)
     assert metrics["auroc"].compute().item() == 1.0
+
+
+ALIKE = {
+    "one class": (Binary("b"), torch.ones(8).long(), NAN),
+    "one class, and missing": (Binary("b"), torch.tensor([0, 0, 0, -100, -100, -100, 0, 0]), NAN),
+    "one class each half": (Binary("b"), torch.tensor([1] * 5 + [0] * 3), 13 / 15),
+    "one label alike": (MultiLabel("l", ("x", "y")), torch.tensor([[1, 1]] * 5 + [[0, 1]] * 3), 13 / 15),
+    "all labels alike": (MultiLabel("l", ("x", "y")), torch.tensor([[0, 1]] * 5 + [[-100, 1]] * 3), NAN),
+}
+"""Tasks, targets, and the area under the ROC curve where the logits are `LOGITS`."""
+LOGITS = torch.tensor([0.5, 3.0, 2.0, -1.0, 1.0, 0.0, -2.0, 0.2])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ALIKE)
+def test_area_of_labels_that_are_alike_is_no_number(name: str) -> None:
+    task, target, expected = ALIKE[name]
+    metrics = task.metrics()
+    task.update(metrics, LOGITS[:, None].expand(-1, task.outputs), target)
+    assert metrics["auroc"].compute().item() == pytest.approx(expected, nan_ok=True)
+    assert all(not math.isnan(metric.compute().item()) for key, metric in metrics.items() if key != "auroc")
+
+
+@pytest.mark.distributed
+def test_area_on_two_processes_is_that_of_all_labels(tmp_path: Path) -> None:
+    """Each process may have labels of one class only."""
+    cases = {
+        name: (task, LOGITS[:, None].expand(-1, task.outputs), target) for name, (task, target, _) in ALIKE.items()
+    }
+    torch.save(cases, tmp_path / "cases.pt")
+    start(worker, 2, tmp_path, timeout=120)
+    for rank in range(2):
+        found = json.loads((tmp_path / f"scores{rank}.json").read_text())
+        for name, (_, _, expected) in ALIKE.items():
+            assert found[name]["auroc"] == pytest.approx(expected, nan_ok=True), name
 
 
 def test_metrics_are_fresh() -> None:

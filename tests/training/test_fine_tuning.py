@@ -325,9 +325,18 @@ def test_recipes_that_do_not_fit_the_model(recipe: FineTuning, message: str) -> 
         (lambda: FineTuning(thaw=0), "thaw is a number of epochs"),
         (lambda: FineTuning(factor=0.5), "factor divides"),
         (lambda: L2SP(alpha=-1.0), "alpha of L2SP"),
+        (lambda: L2SP(beta="x"), "beta of L2SP is a strength, a number .*got 'x'"),
+        (lambda: FineTuning(thaw=True), "thaw is a number of epochs.*got True"),
+        (lambda: FineTuning(factor="x"), "factor divides .*got 'x'"),
+        (lambda: FineTuning(factor=True), "factor divides .*got True"),
+        (lambda: FineTuning(l2_sp=True), "l2_sp is an L2SP.*got True"),
+        (lambda: FineTuning(freeze=0), r'freeze is "all" or numbers of stages, as in \(0, 1\); got 0'),
+        (lambda: FineTuning(load="most"), "load is .*got 'most'"),
+        (lambda: FineTuning(freeze=(0, "all")), "freeze is .*got"),
+        (lambda: FineTuning(freeze=(True,)), "freeze is .*got"),
     ],
 )
-def test_numbers_out_of_range(make: Callable[[], Any], message: str) -> None:
+def test_settings_of_no_use(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(PolytaskError, match=message):
         make()
 

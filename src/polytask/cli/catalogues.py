@@ -199,7 +199,7 @@ def problem_named(value: Any) -> ProblemName:
             raise Refused(str(error)) from error
         if run is not None:
             spec = read_json(run / "job.json")["spec"]
-            return ProblemName(Call(spec["name"], spec["args"]), run=path)
+            return ProblemName(Call(spec.get("name", ""), spec.get("args", {})), run=path)
         file = path.suffix.lower() in DESCRIPTIONS or (path.is_file() and len(path.parts) > 1)
         if file or (is_table(path) and not named):
             return ProblemName(Call("table", {"path": path}))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from polytask.errors import PolytaskError
 from polytask.study import Summary
-from polytask.study.kept import read_records, run_folder
+from polytask.study.kept import read_found, run_folder
 from polytask.training.folder import read_json
 
 
@@ -21,7 +21,8 @@ def run_in(folder: Path) -> Path | None:
         return folder
     if not (folder / Summary.FILE).is_file():
         return None
-    found = Summary.from_json(read_json(folder / Summary.FILE)).network(read_records(folder))
+    summary, records = read_found(folder, Summary)
+    found = summary.network(records)
     if found is None:
         raise PolytaskError(f"the study in {folder} chose no network; give the folder of a run, in {folder / 'runs'}")
     return run_folder(folder, found)

@@ -1,30 +1,16 @@
 """Finished studies in their folders: what each kind left there, how it is printed, how its page is written."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic
 
 from polytask.cli import show, show_transfer
 from polytask.cli.text import say
 from polytask.errors import PolytaskError
 from polytask.study import AuxiliarySummary, Summary, TransferSummary, UnseenSummary
-from polytask.study.kept import RECORDS, Record, read_records
+from polytask.study.kept import RECORDS, Record, S, read_found
 from polytask.study.report import auxiliaries, page, transfer, unseen
-from polytask.training.folder import read_json
-
-
-class Found(Protocol):
-    """What a study found; the file of this name in its folder holds it."""
-
-    FILE: ClassVar[str]
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any], /) -> Self:
-        """What the file holds."""
-
-
-S = TypeVar("S", bound=Found)
 
 
 @dataclass(frozen=True)
@@ -53,7 +39,7 @@ class Kind(Generic[S]):
 
     def tell_again(self, folder: Path) -> None:
         """The same, of what the folder holds."""
-        self.tell(self.summary.from_json(read_json(folder / self.summary.FILE)), read_records(folder), folder)
+        self.tell(*read_found(folder, self.summary), folder)
 
 
 @dataclass(frozen=True)
@@ -71,7 +57,7 @@ class Other:
 
 COMPARISON = Kind("compare", Summary, show.results, page.write, show.chosen)
 AUXILIARIES = Kind("auxiliaries", AuxiliarySummary, show.brought, auxiliaries.write)
-TRANSFER = Kind("transfer", TransferSummary, show_transfer.results, transfer.write_transfer)
+TRANSFER = Kind("transfer", TransferSummary, show_transfer.results, transfer.write)
 UNSEEN = Kind("unseen", UnseenSummary, show.unseen, unseen.write)
 KINDS: tuple[Kind[Any], ...] = (COMPARISON, AUXILIARIES, TRANSFER, UNSEEN)
 OTHERS = (
@@ -93,7 +79,7 @@ OTHERS = (
 
 
 def tell_again(folder: Path) -> None:
-    """Print and write again what a study found; of several in one folder the latest, to which its records belong.
+    """Print and write again what a study found; of several in one folder the latest.
 
     Raises:
         PolytaskError: it is not the folder of a finished study; what it is, and what to do.

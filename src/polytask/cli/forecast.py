@@ -48,18 +48,19 @@ def forecast(problem: Problem, arms: Sequence[Arm], budget: Budget) -> list[Cost
     apart = [problem.only(task.name) for task in problem.tasks]
     alone = [(posed.tasks[0].name, posed, way_alone(posed)) for posed in apart]
     together = [(arm.balancer_name, problem, arm) for arm in arms]
+    samples = len(problem.splits["train"])  # in an epoch of every network
     state = torch.get_rng_state()
     try:
-        _cost("", *alone[0][1:], budget)  # the first one pays for what is made ready once
+        _cost("", *alone[0][1:], budget, samples)  # the first one pays for what is made ready once
         return [
-            *(_cost(f"{name} alone", posed, arm, budget, alone=True) for name, posed, arm in alone),
-            *(_cost(name, posed, arm, budget) for name, posed, arm in together),
+            *(_cost(f"{name} alone", posed, arm, budget, samples, alone=True) for name, posed, arm in alone),
+            *(_cost(name, posed, arm, budget, samples) for name, posed, arm in together),
         ]
     finally:
         torch.set_rng_state(state)
 
 
-def _cost(name: str, problem: Problem, arm: Arm, budget: Budget, alone: bool = False) -> Cost:
+def _cost(name: str, problem: Problem, arm: Arm, budget: Budget, samples: int, alone: bool = False) -> Cost:
     model, balancer = arm.sharing(problem.backbone, problem.tasks), copy.deepcopy(arm.balancer)
     balancer.bind(problem.tasks)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -93,7 +94,7 @@ def _cost(name: str, problem: Problem, arm: Arm, budget: Budget, alone: bool = F
     evaluate(model, problem.tasks, problem.splits["validation"], device)
     looking = time.perf_counter() - begun
     step = sorted(seconds[1:])[STEPS // 2]
-    steps_of_epoch = max(1, len(problem.splits["train"]) // budget.batch_size)
+    steps_of_epoch = max(1, samples // budget.batch_size)
     return Cost(
         name,
         _passes(balancer, told, len(problem.tasks)),

@@ -14,11 +14,13 @@ from polytask.cli.saved import SavedRun
 from polytask.cli.tables import flat, short
 from polytask.cli.text import file_name
 from polytask.data.images import read_image, resized
+from polytask.data.tables.schema import PICTURES
 from polytask.errors import PolytaskError
 from polytask.sharing.heads import resize
 from polytask.tasks import Dense
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+ENDINGS = PICTURES
+"""What names of pictures end in, here as in tables."""
 AT_ONCE = 16
 
 

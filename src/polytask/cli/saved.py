@@ -36,7 +36,7 @@ from polytask.problems import Problem
 from polytask.sharing import Imported, MultiTaskModel, PartInput
 from polytask.sharing.backbones.fusion import PARTS
 from polytask.study import Arm
-from polytask.study.hidden import hidden_again
+from polytask.study.hidden import made_again
 from polytask.tasks import Task
 from polytask.training import L2SP, Budget, FineTuning, evaluate, load_state, load_tree
 from polytask.training.folder import read_json
@@ -140,9 +140,7 @@ class SavedRun:
             )
         more = {} if data_root is None else {"data_root": data_root}
         member, settings = PROBLEMS.checked(Call(spec["name"], {**spec["args"], **more}))
-        made = hidden_again(member(**settings), spec)
-        if self.job["baseline"]:  # trained on the rows that had a label of its task
-            made = made.only(*(task.name for task in self.tasks))
+        made = made_again(member(**settings), spec)
         before = read_json(self.folder / "run.json")["data"]["train"]
         if made.splits["train"].fingerprint() != before:
             raise PolytaskError(
@@ -167,14 +165,15 @@ class SavedRun:
         preprocessing = self.preprocessing
         pictures = pictures_in(path, preprocessing) if path.is_dir() else None
         table = preprocessing.read_frame(path) if pictures is None else pictures
-        inputs, notes, unpredicted = readable(preprocessing.placed(folder_of(path)), table)
-        notes += passed_over(path) if pictures is not None else []
-        found = self._network_outputs(inputs)
+        read = readable(preprocessing.placed(folder_of(path)), table)
+        notes = [*read.notes, *(passed_over(path) if pictures is not None else [])]
+        found = self._network_outputs(read.inputs)
         columns = {name: values for task in self.tasks for name, values in task.columns(found[task.name]).items()}
         added = pl.DataFrame([pl.Series(f"{ADDED}{name}", values) for name, values in columns.items()])
-        blank = pl.Series(range(table.height)).is_in(list(unpredicted))
+        blank = pl.Series(range(table.height)).is_in(list(read.unpredicted))
         added = added.with_columns(pl.when(~blank).then(pl.all()))
-        return PredictedTable(table.with_columns(added), tuple(notes), tuple(unpredicted.values()))
+        told = (tuple(each.values()) for each in (read.unpredicted, read.pictureless))
+        return PredictedTable(table, added, tuple(notes), *told)
 
     @property
     def preprocessing(self) -> TablePreprocessing:

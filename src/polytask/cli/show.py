@@ -56,6 +56,9 @@ def predictions(found: PredictedTable) -> None:
     if found.unpredicted:
         without = counted(len(found.unpredicted), "row")
         say(f"{without} without a prediction: pictures that are missing or can't be read", "yellow")
+    if found.pictureless:
+        rows = counted(len(found.pictureless), "row")
+        say(f"Predicted without their picture: {rows}: {listed(found.pictureless, MOST, '; ')}", "yellow")
     say(f"{found.table.height:,} rows: {listed(found.added, LISTED)}")
 
 
@@ -84,12 +87,14 @@ def sharing(model: nn.Module) -> None:
     print()
 
 
-def plan(posed: Problem, arms: Sequence[str], seeds: Sequence[int], budget: Budget, folder: Path) -> None:
-    """What is going to be trained."""
+def plan(
+    posed: Problem, arms: Sequence[str], seeds: Sequence[int], budget: Budget, folder: Path, apart: bool = True
+) -> None:
+    """What is going to be trained: every task apart as well, unless it is one network only."""
     problem(posed)
-    networks = len(seeds) * (len(posed.tasks) * (len(arms) > 1) + len(arms))
+    networks = len(seeds) * (len(posed.tasks) * apart + len(arms))
     say(f"To train: {counted(networks, 'network')} in {folder}", "bold")
-    if len(arms) > 1:
+    if apart:
         wrapped(f"apart: {listed([task.name for task in posed.tasks], LISTED)}", 2)
     wrapped(f"together: {listed(arms, LISTED, '; ')}", 2)
     _settings(seeds, budget)

@@ -25,36 +25,69 @@ class PredictedTable:
     """A table with predictions.
 
     Args:
-        table: with columns "predicted ..." added.
+        given: the table.
+        predictions: columns "predicted ...", a row for every row of the table.
         notes: what a reader must know: unknown categories, empty texts, columns that are not used.
         unpredicted: why rows have no prediction: pictures that are missing or can't be read.
+        pictureless: why rows were predicted without their picture, which can't be read.
+
+    Raises:
+        PolytaskError: the table has a column of the name of a prediction.
     """
 
-    table: pl.DataFrame
+    given: pl.DataFrame
+    predictions: pl.DataFrame
     notes: tuple[str, ...]
     unpredicted: tuple[str, ...]
+    pictureless: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if both := [name for name in self.added if name in self.given.columns]:
+            raise PolytaskError(
+                f"the table has columns that predictions would be called: {', '.join(both)}; rename or drop them, so "
+                "that nothing is overwritten"
+            )
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """With the predictions added."""
+        return self.given.hstack(self.predictions)
 
     @property
     def added(self) -> list[str]:
         """The columns with predictions."""
-        return [name for name in self.table.columns if name.startswith(ADDED)]
+        return self.predictions.columns
 
 
-def readable(
-    preprocessing: TablePreprocessing, table: pl.DataFrame
-) -> tuple[dict[str, Tensor], list[str], dict[int, str]]:
+@dataclass(frozen=True)
+class Readable:
+    """What a network can read of a new table.
+
+    Args:
+        inputs: of all rows.
+        notes: what a reader of the predictions must know.
+        unpredicted: why rows are not to be predicted, by their number.
+        pictureless: why rows are predicted without their picture, by their number.
+    """
+
+    inputs: dict[str, Tensor]
+    notes: list[str]
+    unpredicted: dict[int, str]
+    pictureless: dict[int, str]
+
+
+def readable(preprocessing: TablePreprocessing, table: pl.DataFrame) -> Readable:
     """Inputs of the network from a new table, with pictures that can't be read left empty.
 
     A row without a picture is not predicted by a network that never met one.
 
-    Returns:
-        The inputs, what a reader must know, and why rows are not to be predicted, by their number.
-
     Raises:
-        PolytaskError: the table does not fit, or no row can be predicted.
+        PolytaskError: the table does not fit, no row can be predicted, or none of several has a picture that can be
+            read.
     """
     cells = preprocessing.converted(table)
     notes = [*preprocessing.told(cells), *_unused(preprocessing, table)]
+    unread = preprocessing.unread(cells)
     wrong = _pictureless(preprocessing, cells)
     while True:
         try:
@@ -67,7 +100,8 @@ def readable(
             break
     if len(wrong) == cells.height:
         raise PolytaskError(f"no row can be predicted: {listed(list(wrong.values()), FIRST, '; ')}")
-    return inputs, notes, dict(sorted(wrong.items()))
+    without = {row: why for rows in unread.values() for row, why in rows.items() if row not in wrong}
+    return Readable(inputs, notes, dict(sorted(wrong.items())), dict(sorted(without.items())))
 
 
 def _pictureless(preprocessing: TablePreprocessing, cells: pl.DataFrame) -> dict[int, str]:

@@ -18,6 +18,8 @@ from polytask.sharing import Backbone
 from polytask.tasks import Task, losses
 
 SPLITS = ("train", "validation", "test")
+THEN, ONLY = "then", "only"
+"""Under which a `spec` lists what was done to the problem after it was made, and that it was cut down to some tasks."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Problem:
         summary: one sentence: what goes in, what comes out.
         source, licence: where the data come from and what their origin states.
         suggested: a training budget that suits the problem (arguments of `training.Budget`).
-        spec: how to make the problem again: {"name": ..., "args": {...}}, plain data.
+        spec: how to make the problem again: {"name": ..., "args": {...}}, plain data; under "then" what was done to it
+            after that.
         notes: what a reader of the results must know (choices made, known flaws).
         preprocessing: turns a new table into inputs, where the problem came from one.
         schema: what every column of that table was taken for.
@@ -126,7 +129,17 @@ class Problem:
         kept = tuple(self.task(name) for name in names)
         if all(task.auxiliary for task in kept):  # what is trained alone counts
             kept = tuple(replace(task, auxiliary=False) for task in kept)
-        return replace(self, tasks=kept, splits={split: data.only(*names) for split, data in self.splits.items()})
+        splits = {split: data.only(*names) for split, data in self.splits.items()}
+        return replace(self, tasks=kept, splits=splits, spec=self.spec_then(ONLY, list(names)))
+
+    def spec_then(self, step: str, told: Any) -> Mapping[str, Any]:
+        """The `spec` after something was done to the problem; none stays none.
+
+        Args:
+            step: what was done, a word.
+            told: how, as plain data.
+        """
+        return {**self.spec, THEN: [*self.spec.get(THEN, ()), {step: told}]} if self.spec else {}
 
     def loader(self, split: str, batch_size: int = 256, shuffle: bool = False, seed: int = 0) -> Batches:
         """Batches of a split."""

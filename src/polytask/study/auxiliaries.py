@@ -1,12 +1,10 @@
 """What auxiliary tasks bring: the main tasks alone, with all of them, with all but one, and with one."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from polytask._plain import plain
 from polytask.errors import PolytaskError
 from polytask.evaluation import Interval
 from polytask.problems import Problem
@@ -14,13 +12,12 @@ from polytask.study.arms import SINGLE_TASK, Arm
 from polytask.study.auxiliary_networks import Network, job_of, names_of, planned, with_main
 from polytask.study.auxiliary_words import verdict
 from polytask.study.brought import AuxiliarySummary, Brought, differences
-from polytask.study.kept import Kept, Record, command_line, first_error, without_copies
+from polytask.study.kept import Kept, Record, command_line, first_error, without_copies, write_found
 from polytask.study.rehearse import rehearse
 from polytask.study.running import budget_of, seeds_of, workers
 from polytask.study.summarise import summarise, task_info
 from polytask.study.summary import Summary
 from polytask.training import Budget, directions
-from polytask.training.checkpoint import write_whole
 from polytask.training.evaluate import selection_score
 
 
@@ -100,7 +97,7 @@ def auxiliaries(
     kept.read()
     kept.train(sorted(kept.jobs, key=lambda job: -len(job.problem.tasks)), jobs, backend)
     summary = summed_up(posed, networks, asked, spent, kept.records, confidence)
-    write_whole(root / AuxiliarySummary.FILE, json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
+    write_found(root, summary, kept.records)
     return Auxiliaries(root, kept.records, summary)
 
 

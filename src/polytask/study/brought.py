@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from polytask.errors import PolytaskError
 from polytask.evaluation import Interval, gains, interval, task_gain
-from polytask.study.summary import Summary
+from polytask.study.summary import KINDS, Summary, read_whole
 
 Record = Mapping[str, Any]
 Directions = Mapping[str, Mapping[str, bool]]
@@ -113,35 +112,7 @@ class AuxiliarySummary:
         Raises:
             PolytaskError: the data are not of such a summary.
         """
-        try:
-            told = plain["args"]
-            brought = tuple(_brought(each["args"]) for each in told["brought"])
-            together = {main: _interval(each) for main, each in told["together"].items()}
-            return cls(
-                Summary.from_json(told["networks"]),
-                brought,
-                {main: each for main, each in together.items() if each is not None},
-                tuple(told["verdict"]),
-                tuple(told["further"]),
-            )
-        except (TypeError, KeyError, AttributeError) as error:
-            raise PolytaskError(f"these are not the results of a study of auxiliary tasks ({error})") from error
-
-
-def _brought(told: Mapping[str, Any]) -> Brought:
-    metrics = {
-        name: {metric: _interval(each) for metric, each in told[name].items()}
-        for name in ("alone_metrics", "beside_metrics")
-    }
-    both = {name: _interval(told[name]) for name in ("alone", "beside")}
-    return Brought(told["main"], told["auxiliary"], **both, **metrics)  # type: ignore[arg-type]
-
-
-def _interval(told: Mapping[str, Any] | None) -> Interval | None:
-    if told is None:
-        return None
-    args = dict(told["args"])
-    return Interval(**args | {"mean": math.nan if args["mean"] is None else args["mean"]})
+        return read_whole(plain, cls, (Brought, *KINDS), "a study of auxiliary tasks")
 
 
 def differences(

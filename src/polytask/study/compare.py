@@ -1,24 +1,21 @@
 """`compare`: single-task baselines and joint candidates under one budget and several seeds."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polytask._plain import plain
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.study.arms import Arm
 from polytask.study.examples import example_rows
-from polytask.study.kept import Kept, command_line, first_error, references
+from polytask.study.kept import Kept, command_line, first_error, references, write_found
 from polytask.study.rehearse import rehearse
 from polytask.study.run import Job, baselines
 from polytask.study.running import Record, budget_of, seeds_of, workers
 from polytask.study.summarise import summarise
 from polytask.study.summary import Summary
 from polytask.training import Budget, directions
-from polytask.training.checkpoint import write_whole
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def compare(
     kept.train([job for job in longest_first if job.seed in alone_scores], jobs, backend, alone_scores)
     records, command = kept.records, command_line("polytask.study.compare(...)")
     summary = summarise(problem, directions(problem.tasks), candidates, asked, spent, records, command, confidence)
-    write_whole(root / Summary.FILE, json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
+    write_found(root, summary, records)
     return Study(root, records, summary)
 
 

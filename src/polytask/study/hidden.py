@@ -1,6 +1,6 @@
 """A problem with fewer training labels than there are: of one task, or of all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +12,8 @@ from polytask.data import TensorData
 from polytask.data.batch import missing
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
-
-KEPT = "kept_labels"
-"""Under which a problem's `spec` says what was hidden: [task, labels that were kept, seed], in this order."""
+from polytask.problems.problem import ONLY, THEN
+from polytask.tasks import Task
 
 
 def with_labels(problem: Problem, task: str, labels: int, seed: int = 0) -> Problem:
@@ -39,25 +38,7 @@ def with_labels(problem: Problem, task: str, labels: int, seed: int = 0) -> Prob
     >>> few.splits["train"].counts()
     {'left': 10, 'right': 100}
     """
-    names = [each.name for each in problem.tasks]
-    if task not in names:
-        raise PolytaskError(f"there is no task '{task}'; {did_you_mean(task, names)}")
-    train = problem.splits["train"]
-    there = train.labelled(task).nonzero()[:, 0]
-    if not 0 < labels <= len(there):
-        raise PolytaskError(f"task '{task}' has labels in {len(there)} training rows, and {labels} were asked for")
-    if labels == len(there):
-        return problem
-    drawn = torch.randperm(len(there), generator=torch.Generator().manual_seed(seed))[:labels]
-    kept = torch.zeros(len(train), dtype=torch.bool)
-    kept[there[drawn]] = True
-    left = hidden(train, task, ~kept)
-    try:
-        tasks = tuple(each.fitted(left.targets[task]) if each.name == task else each for each in problem.tasks)
-    except PolytaskError as error:
-        raise PolytaskError(f"with {labels} labels (drawn by seed {seed}): {error}") from error
-    told = {**problem.spec, KEPT: [*problem.spec.get(KEPT, ()), [task, labels, seed]]}
-    return replace(problem, tasks=tasks, splits={**problem.splits, "train": left}, spec=told if problem.spec else {})
+    return _with(problem, {task: (labels, seed)})
 
 
 def with_label_share(problem: Problem, share: float, seed: int = 0) -> Problem:
@@ -81,29 +62,54 @@ def with_label_share(problem: Problem, share: float, seed: int = 0) -> Problem:
     """
     if not 0 < share <= 1:
         raise PolytaskError(f"share must be above 0 and at most 1, as in 0.5 for half of the labels, got {share!r}")
-    for place, task in enumerate(problem.tasks):
-        there = problem.splits["train"].counts()[task.name]
-        problem = with_labels(problem, task.name, max(1, round(share * there)), len(problem.tasks) * seed + place)
+    train, tasks = problem.splits["train"], [task.name for task in problem.tasks]
+    kept = {name: max(1, round(share * int(train.labelled(name).sum()))) for name in tasks}
+    return _with(problem, {name: (kept[name], len(tasks) * seed + place) for place, name in enumerate(tasks)})
+
+
+def made_again(problem: Problem, spec: Mapping[str, Any]) -> Problem:
+    """A problem that was made again by its name, after all that its `spec` says was done to it."""
+    for step in spec.get(THEN, ()):
+        problem = problem.only(*step[ONLY]) if ONLY in step else _with(problem, step[LABELS])
     return problem
 
 
-def hidden_again(problem: Problem, spec: Mapping[str, Any]) -> Problem:
-    """A problem that was made again by its name, with the labels hidden that its `spec` says."""
-    for task, labels, seed in spec.get(KEPT, ()):
-        problem = with_labels(problem, task, labels, seed)
-    return problem
+LABELS = "labels"
+"""The step of a problem's `spec` that hides labels: {task: [training rows that keep theirs, seed]}."""
 
 
-def hidden(data: TensorData, task: str, rows: Tensor) -> TensorData:
-    """A data set in which the labels of a task are missing in some rows.
+def _with(problem: Problem, kept: Mapping[str, Sequence[int]]) -> Problem:
+    """The problem with the labels of tasks in so many training rows only, by task; each with the seed of its draw."""
+    names, train = [each.name for each in problem.tasks], problem.splits["train"]
+    hide: dict[str, Tensor] = {}
+    for task, (labels, seed) in kept.items():
+        if task not in names:
+            raise PolytaskError(f"there is no task '{task}'; {did_you_mean(task, names)}")
+        there = train.labelled(task).nonzero()[:, 0]
+        if not 0 < labels <= len(there):
+            raise PolytaskError(f"task '{task}' has labels in {len(there)} training rows, and {labels} were asked for")
+        if labels < len(there):
+            drawn = torch.randperm(len(there), generator=torch.Generator().manual_seed(seed))[:labels]
+            hide[task] = torch.ones(len(train), dtype=torch.bool).index_fill(0, there[drawn], False)
+    if not hide:
+        return problem
+    left = hidden(train, hide)
+    tasks = tuple(_fitted(task, left, *kept[task.name]) if task.name in hide else task for task in problem.tasks)
+    spec = problem.spec_then(LABELS, {task: list(each) for task, each in kept.items()})
+    return replace(problem, tasks=tasks, splits={**problem.splits, "train": left}, spec=spec)
 
-    Args:
-        data: which stays as it is.
-        task: whose labels.
-        rows: [n], True where they are hidden.
-    """
-    target = data.targets[task]
-    mark, kind = missing(target)
-    shape = (-1, *[1] * (target.ndim - 1))
-    targets = {**data.targets, task: target.to(kind).masked_fill(rows.reshape(shape), mark)}
+
+def _fitted(task: Task, data: TensorData, labels: int, seed: int) -> Task:
+    try:
+        return task.fitted(data.targets[task.name])
+    except PolytaskError as error:
+        raise PolytaskError(f"with {labels} labels (drawn by seed {seed}): {error}") from error
+
+
+def hidden(data: TensorData, rows: Mapping[str, Tensor]) -> TensorData:
+    """A data set in which labels are missing where, by task, [n] is True."""
+    targets = dict(data.targets)
+    for task, where in rows.items():
+        mark, kind = missing(targets[task])
+        targets[task] = targets[task].to(kind).masked_fill(where.reshape(-1, *[1] * (targets[task].ndim - 1)), mark)
     return TensorData(data.inputs, targets, data.transform, data.augment, data.sources)

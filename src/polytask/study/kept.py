@@ -6,13 +6,15 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
+from polytask._plain import plain
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.study.run import Job, finished
 from polytask.study.running import Record, run_all
 from polytask.training.checkpoint import write_whole
+from polytask.training.folder import read_json
 
 References = Mapping[int, Mapping[str, Mapping[str, float]]]
 OnRecord = Callable[[Record, int, int], None]
@@ -71,17 +73,52 @@ class Kept:
             self.on_record(named, len(self.records), len(self.jobs))
 
 
-def read_records(root: Path) -> list[Record]:
-    """The records of the study in a folder.
+class Found(Protocol):
+    """What a study found; the file of this name in its folder holds it."""
+
+    FILE: ClassVar[str]
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any], /) -> Self:
+        """What the file holds."""
+
+
+S = TypeVar("S", bound=Found)
+
+
+def write_found(root: Path, found: Found, records: Iterable[Record]) -> None:
+    """Write down what a study found, and which runs it follows from: a later study in the folder may have others."""
+    told = plain(found) | {"runs": {record["key"]: record["arm"] for record in records}}
+    write_whole(root / found.FILE, json.dumps(told, indent=1, ensure_ascii=False).encode())
+
+
+def read_found(root: Path, kind: type[S]) -> tuple[S, list[Record]]:
+    """What a study of this kind found in a folder, and the records of its runs.
 
     Raises:
-        PolytaskError: they are missing or not whole.
+        PolytaskError: it is not there or not whole, or a run that it follows from is no longer there.
     """
-    path = root / RECORDS
+    told = read_json(root / kind.FILE)
+    found = kind.from_json(told)
+    written = {record["key"]: record for record in _lines(root / RECORDS)}
+    records = []
+    for key, arm in told.get("runs", {}).items():
+        path = root / RUNS / key / "record.json"
+        if key not in written and not path.is_file():
+            raise PolytaskError(
+                f"the run {key} that {root / kind.FILE} follows from is neither in {RECORDS} nor in {root / RUNS}; "
+                "start the study's command again to bring it back"
+            )
+        records.append((written.get(key) or read_json(path)) | {"arm": arm})
+    return found, records
+
+
+def _lines(path: Path) -> list[Record]:
+    """The records in a file, one a line; none where there is no file."""
     if not path.is_file():
-        raise PolytaskError(f"there is no {RECORDS} in {root}; start the study's command again to bring it back")
+        return []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     except ValueError as error:
         raise PolytaskError(f"{path} is not whole ({error}); start the study's command again to mend it") from None
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from polytask.errors import PolytaskError
 from polytask.evaluation import Interval
@@ -118,13 +118,7 @@ class Summary:
         >>> Summary.from_json(plain(one)) == one
         True
         """
-        try:
-            found = read(plain, KINDS)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise PolytaskError(f"these are not the results of a study that this polytask knows ({error})") from error
-        if not isinstance(found, Summary):
-            raise PolytaskError("these are not the results of a study of polytask")
-        return found
+        return read_whole(plain, cls, KINDS, "a study")
 
     def network(self, records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """The record of the network to use: of the chosen arm, with the first of the seeds that it was finished with.
@@ -144,6 +138,29 @@ KINDS: Sequence[type] = (Summary, ArmSummary, TaskInfo, MetricInfo, Interval, Co
 """What a summary is made of."""
 
 
+S = TypeVar("S")
+
+
+def read_whole(plain: Mapping[str, Any], kind: type[S], parts: Iterable[type], study: str) -> S:
+    """What a study found, as it was written down.
+
+    Args:
+        plain: as `plain` wrote it down.
+        kind, parts: of the whole, and what it is made of.
+        study: in words.
+
+    Raises:
+        PolytaskError: the data are not of this kind.
+    """
+    try:
+        found = read(plain, (kind, *parts))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise PolytaskError(f"these are not the results of {study} that this polytask knows ({error})") from error
+    if not isinstance(found, kind):
+        raise PolytaskError(f"these are not the results of {study} that this polytask knows")
+    return found
+
+
 def read(value: Any, kinds: Iterable[type]) -> Any:
     """What `plain` wrote down, of these kinds; numbers that were NaN are null there."""
     by_name = {kind.__name__: kind for kind in kinds}
@@ -155,5 +172,8 @@ def read(value: Any, kinds: Iterable[type]) -> Any:
         return {name: read(each, kinds) for name, each in value.items()}
     kind = by_name[value["class"]]
     args = {name: read(each, kinds) for name, each in value["args"].items()}
+    for each in fields(kind):
+        if each.type in by_name.values() and not isinstance(args[each.name], each.type):  # type: ignore[arg-type]
+            raise TypeError(f"'{each.name}' is no {each.type.__name__}")  # type: ignore[union-attr]
     lost = {each.name: math.nan for each in fields(kind) if each.type is float and args[each.name] is None}
     return kind(**args | lost)

@@ -1,25 +1,23 @@
 """Does it help to train on other tasks first? Several numbers of labels of the target, three ways to use the others."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from polytask._plain import plain, words
+from polytask._plain import words
 from polytask._text import did_you_mean
 from polytask.errors import PolytaskError
 from polytask.problems import Problem
 from polytask.study.arms import Arm
 from polytask.study.hidden import with_labels
-from polytask.study.kept import Kept, Record, command_line
+from polytask.study.kept import Kept, Record, command_line, write_found
 from polytask.study.rehearse import rehearse
 from polytask.study.run import Job
 from polytask.study.running import budget_of, seeds_of, workers
 from polytask.study.transferred import TransferSummary, called, summed_up
 from polytask.training import Budget, FineTuned, FineTuning
-from polytask.training.checkpoint import write_whole
 from polytask.training.evaluate import selection_score
 
 Size = int | Literal["all"]
@@ -145,7 +143,7 @@ def transfer(
     summary = summed_up(plan.problem, plan.pretrain, target, plan.ways, by_size, asked, spent, command, confidence)
     told = tuple(f"Pre-training failed with seed {seed}: {error}." for seed, error in lost.items())
     summary = replace(summary, verdict=summary.verdict + told)
-    write_whole(root / summary.FILE, json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
+    write_found(root, summary, kept.records)
     return Transfer(root, kept.records, summary)
 
 

@@ -11,7 +11,7 @@ from polytask.problems import Problem
 from polytask.study.arms import SINGLE_TASK
 from polytask.study.kept import first_error
 from polytask.study.summarise import summarise
-from polytask.study.summary import Summary
+from polytask.study.summary import KINDS, Summary, read_whole
 from polytask.study.transfer_words import in_short, verdict
 from polytask.training import Budget, directions
 
@@ -67,14 +67,7 @@ class TransferSummary:
         Raises:
             PolytaskError: the data are not of such a summary.
         """
-        try:
-            told = plain["args"]
-            read = (each["args"] for each in told["sizes"])
-            sizes = tuple(TransferSize(each["labels"], Summary.from_json(each["networks"])) for each in read)
-            names = {name: tuple(told[name]) for name in ("pretrain", "recipes", "verdict")}
-            return cls(names["pretrain"], told["target"], sizes, names["recipes"], told["chosen"], names["verdict"])
-        except (TypeError, KeyError, AttributeError) as error:
-            raise PolytaskError(f"these are not the results of a study of transfer ({error})") from error
+        return read_whole(plain, cls, (TransferSize, *KINDS), "a study of transfer")
 
 
 def called(way: str, labels: int) -> str:

@@ -1,6 +1,5 @@
 """Tasks that a network never saw: told by their descriptors alone, against not told, and against their own labels."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -17,7 +16,7 @@ from polytask.evaluation import interval
 from polytask.problems import Problem
 from polytask.sharing import Conditioned
 from polytask.study.arms import Arm, Labelled
-from polytask.study.kept import Kept, Record, command_line, first_error, without_copies
+from polytask.study.kept import Kept, Record, command_line, first_error, run_folder, without_copies, write_found
 from polytask.study.rehearse import rehearse
 from polytask.study.run import Job
 from polytask.study.running import budget_of, seeds_of, workers
@@ -26,7 +25,7 @@ from polytask.study.summary import MetricInfo
 from polytask.study.untold import CONSTANT, NOT_TOLD, OWN, TOLD, WAYS, UnseenSummary, gain_of, mean_of, told_of, verdict
 from polytask.tasks import Task, present
 from polytask.training import Budget, constant_scores, directions, evaluate
-from polytask.training.checkpoint import load_state, write_whole
+from polytask.training.checkpoint import load_state
 from polytask.training.folder import RunFolder
 
 
@@ -99,7 +98,7 @@ def unseen(
     _check_model(posed[TOLD][groups[0]], arm, problem.task(groups[0][0]))
     samples = len(problem.splits["train"])
     joint = {
-        (way, group, seed): Job(of[group], _labelled(arm, f"{way}, {_without(group, number)}"), seed, spent)
+        (way, group, seed): Job(of[group], _labelled(arm, f"{way}, {_without(group, number)}"), seed, spent, samples)
         for way, of in posed.items()
         for number, group in enumerate(groups, 1)
         for seed in asked
@@ -129,7 +128,7 @@ def unseen(
             for way in (NOT_TOLD, TOLD):
                 job = joint[way, group, seed]
                 told = alike if way == TOLD else [replace(task, descriptor=NOTHING) for task in alike]
-                for name, found in _scored(job, root / "runs" / job.key, told, problem).items():
+                for name, found in _scored(job, run_folder(root, by_key[job.key]), told, problem).items():
                     scores[name][way][seed] = found
     ways = directions(problem.tasks)
     tasks = tuple(told_of(name, scores[name], ways[name], asked, confidence) for name in scores)
@@ -158,7 +157,7 @@ def unseen(
         command=command_line("polytask.study.unseen(...)"),
         confidence=confidence,
     )
-    write_whole(root / UnseenSummary.FILE, json.dumps(plain(summary), indent=1, ensure_ascii=False).encode())
+    write_found(root, summary, kept.records)
     return Unseen(root, kept.records, summary)
 
 

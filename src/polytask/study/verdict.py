@@ -70,13 +70,19 @@ def _per_task(chosen: ArmSummary, auxiliary: Mapping[str, bool]) -> str:
     better: list[str] = []
     worse: list[str] = []
     unclear: list[str] = []
+    unknown: list[str] = []
     for task, found in chosen.task_gain.items():
-        if not auxiliary[task]:
+        if not auxiliary[task] and math.isnan(found.mean):
+            unknown.append(task)
+        elif not auxiliary[task]:
             place = better if found.above_zero else worse if found.below_zero else unclear
             place.append(f"{task} ({_percent(found.mean)})")
     alone = all(found.n < 2 for found in chosen.task_gain.values())
     why = "one seed, no interval" if alone else "the interval covers 0"
-    told = {"Better": better, "Worse": worse, f"Not decided ({why})": unclear}
+    known = len(better) + len(worse) + len(unclear)
+    mean = f"; the mean is over {known} of {known + len(unknown)} tasks" if known else ""
+    none = f"No figure (a score could not be computed, or is 0 for single-task{mean})"
+    told = {"Better": better, "Worse": worse, f"Not decided ({why})": unclear, none: unknown}
     return "; ".join(f"{how}: {', '.join(tasks)}" for how, tasks in told.items() if tasks) + "."
 
 

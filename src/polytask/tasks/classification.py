@@ -60,7 +60,7 @@ class Binary(Task):
     r"""Yes or no: one logit z, loss -[y log σ(z) + (1 - y) log(1 - σ(z))], the mean over the labels present.
 
     Targets are [b] of 0 and 1 (missing: -100, or NaN when floating point), network outputs [b, 1] logits.
-    Metrics: area under the ROC curve and accuracy at probability 1/2.
+    Metrics: area under the ROC curve (NaN where all labels are alike) and accuracy at probability 1/2.
 
     >>> import torch
     >>> Binary("spam").loss(torch.zeros(3, 1), torch.tensor([0, 1, -100]))  # log 2, over two labels
@@ -88,7 +88,7 @@ class Binary(Task):
         return torch.bincount(target[present(target)].long(), minlength=2)
 
     def metrics(self) -> dict[str, Metric]:
-        return {"auroc": BinaryAUROC(validate_args=False), "accuracy": BinaryAccuracy(validate_args=False)}
+        return {"auroc": AUROC(validate_args=False), "accuracy": BinaryAccuracy(validate_args=False)}
 
     def update(self, metrics: Mapping[str, Metric], prediction: Tensor, target: Tensor) -> None:
         there = present(target)
@@ -215,7 +215,8 @@ class MultiLabel(Task):
     r"""Several yes-or-no labels at once (one-vs-all): the mean binary cross-entropy over all labels present.
 
     Targets are [b, labels] of 0 and 1, each entry may be missing (-100, or NaN when floating point); network
-    outputs [b, labels] logits. Metrics: AUROC and F1, both averaged over the labels.
+    outputs [b, labels] logits. Metrics: AUROC and F1, both averaged over the labels; AUROC over those that are there in
+    some samples and not in others, NaN where no label is.
 
     >>> import torch
     >>> MultiLabel("tags", ("red", "round")).loss(torch.zeros(1, 2), torch.tensor([[1, -100]]))
@@ -255,10 +256,10 @@ class MultiLabel(Task):
         return (present(target) & (target > 0)).sum(0)
 
     def metrics(self) -> dict[str, Metric]:
-        options: dict[str, Any] = {"average": "macro", "validate_args": False, "ignore_index": MISSING_CLASS}
+        options: dict[str, Any] = {"validate_args": False, "ignore_index": MISSING_CLASS}
         return {
-            "auroc": MultilabelAUROC(self.outputs, **options),
-            "f1": MultilabelF1Score(self.outputs, **options),
+            "auroc": MeanLabelAUROC(self.outputs, average="none", **options),
+            "f1": MultilabelF1Score(self.outputs, average="macro", **options),
         }
 
     def update(self, metrics: Mapping[str, Metric], prediction: Tensor, target: Tensor) -> None:
@@ -307,6 +308,16 @@ class ClassF1(MulticlassF1Score):
         return torch.where(there, super().compute(), torch.nan)
 
 
+class AUROC(BinaryAUROC):
+    """Area under the ROC curve; NaN where all labels are alike."""
+
+    def compute(self) -> Tensor:  # type: ignore[override]
+        """One number."""
+        known = dim_zero_cat(self.target)
+        both = bool((known == 0).any() and (known == 1).any())
+        return super().compute() if both else torch.tensor(torch.nan, device=known.device)
+
+
 class LabelAUROC(MultilabelAUROC):
     """Area under the ROC curve of every label; NaN for one that is always there, or never."""
 
@@ -317,3 +328,11 @@ class LabelAUROC(MultilabelAUROC):
         with warnings.catch_warnings():  # of labels without one of the two, which are NaN here
             warnings.simplefilter("ignore", UserWarning)
             return torch.where(both, super().compute(), torch.nan)
+
+
+class MeanLabelAUROC(LabelAUROC):
+    """The mean over the labels that have an area; NaN where none has."""
+
+    def compute(self) -> Tensor:  # type: ignore[override]
+        """One number."""
+        return super().compute().nanmean()

@@ -1,8 +1,9 @@
 """Fine-tuning as a recipe: what is taken from a trained model, what learns when, and how fast."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, Self
 
 import torch
@@ -30,7 +31,7 @@ class L2SP:
         beta: of new weights, towards 0.
 
     Raises:
-        PolytaskError: one is negative.
+        PolytaskError: one is negative, or no number.
 
     >>> L2SP().alpha, L2SP().beta
     (0.1, 0.01)
@@ -41,8 +42,8 @@ class L2SP:
 
     def __post_init__(self) -> None:
         for name, value in (("alpha", self.alpha), ("beta", self.beta)):
-            if not 0 <= value < float("inf"):
-                raise PolytaskError(f"{name} of L2SP is a strength, 0 or more; got {value}")
+            if not _is_number(value) or not 0 <= value < float("inf"):
+                raise PolytaskError(f"{name} of L2SP is a strength, a number of 0 or more; got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class FineTuning:
     paper's under SGD only. No balancer sees it.
 
     Raises:
-        PolytaskError: a number out of range, or a stage that is frozen but not loaded.
+        PolytaskError: a number out of range, or a setting of another type.
 
     Source: Howard, Ruder 2018, Universal Language Model Fine-tuning for Text Classification (gradual unfreezing, one
     more layer per epoch from the last; discriminative fine-tuning, eta^(l-1) = eta^l / 2.6), as far as public excerpts
@@ -98,15 +99,34 @@ class FineTuning:
         for name in ("load", "freeze"):
             given = getattr(self, name)
             if given != "all":
-                object.__setattr__(self, name, tuple(given))
+                object.__setattr__(self, name, _stages(name, given))
         if isinstance(self.l2_sp, Mapping):  # as read from JSON
             object.__setattr__(self, "l2_sp", L2SP(**self.l2_sp))
-        if self.thaw is not None and (not isinstance(self.thaw, int) or self.thaw < 1):
-            raise PolytaskError(f"thaw is a number of epochs, 1 or more, or None (all learn at once); got {self.thaw}")
-        if not 1 <= self.factor < float("inf"):
+        if self.l2_sp is not None and not isinstance(self.l2_sp, L2SP):
+            raise PolytaskError(f"l2_sp is an L2SP, such as L2SP(), or None (no weight is drawn); got {self.l2_sp!r}")
+        if self.thaw is not None and (not _is_whole(self.thaw) or self.thaw < 1):
             raise PolytaskError(
-                f"factor divides the learning rate of every next group below, 1 or more; got {self.factor}"
+                f"thaw is a number of epochs, 1 or more, or None (all learn at once); got {self.thaw!r}"
             )
+        if not _is_number(self.factor) or not 1 <= self.factor < float("inf"):
+            raise PolytaskError(
+                "factor divides the learning rate of every next group below, a number of 1 or more; got "
+                f"{self.factor!r}"
+            )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _stages(name: str, given: Any) -> tuple[int, ...]:
+    if isinstance(given, str) or not isinstance(given, Collection) or not all(_is_whole(each) for each in given):
+        raise PolytaskError(f'{name} is "all" or numbers of stages, as in (0, 1); got {given!r}')
+    return tuple(given)
 
 
 class FineTuned(MultiTaskModel):

@@ -53,12 +53,16 @@ class Uncertainty(LearnedPerTask, LossBalancer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_names("regression", self.regression, self.tasks)
+        if self.tasks:
+            check_names("regression", self.regression, self.tasks)
         self.scales = {name: 0.5 if name in self.regression else 1.0 for name in self.tasks}
 
     def bind(self, tasks: Sequence[Task]) -> None:
         if not self.names:
-            self.scales = {task.name: task.likelihood_scale for task in tasks}
+            check_names("regression", self.regression, [task.name for task in tasks])
+            self.scales = {
+                task.name: 0.5 if task.name in self.regression else task.likelihood_scale for task in tasks
+            }
         super().bind(tasks)
 
     def total(self, losses: Tensor, tasks: Sequence[str] = ()) -> Tensor:

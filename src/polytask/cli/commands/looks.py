@@ -3,9 +3,7 @@
 import shlex
 from pathlib import Path
 
-from polytask.balancing import (
-    Balancer,
-)
+from polytask.balancing import Balancer
 from polytask.cli import labels, show
 from polytask.cli.arguments import Settings
 from polytask.cli.catalogues import Architecture, Part, ProblemName, Trunk

@@ -41,6 +41,11 @@ def posed_by(
     backbone: Trunk,
 ) -> Problem:
     """The problem made; of a table, it is printed first what every column was taken for."""
+    if named.run is not None:
+        raise PolytaskError(
+            f"{named.run} holds a trained network, not a problem to train on: `polytask describe` and `evaluate` take "
+            "it; name the problem itself, as in `polytask list`"
+        )
     if not target and lacks_targets(named, schema):
         raise PolytaskError("name what to predict in the table: --target column:kind (may be repeated)")
     settings = named.settings(targets=tuple(target), schema=schema, data_root=data_root)

@@ -5,9 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from polytask.balancing import (
-    Balancer,
-)
+from polytask.balancing import Balancer
 from polytask.cli import show
 from polytask.cli.arguments import Settings
 from polytask.cli.catalogues import Architecture, Drawing, Part, ProblemName, Recipe, Trunk
@@ -38,6 +36,7 @@ from polytask.training.folder import read_json
 from polytask.training.starting import by_task
 
 USUAL = Recipe(None)
+PARQUET = (".parquet", ".pq")
 EXPORTS = {"onnx": (export_onnx, ".onnx"), "torch": (export_program, ".pt2")}
 
 
@@ -88,7 +87,7 @@ def train(
     _check_starts(job)
     rehearse(posed, [arm], job.budget)
     folder = out or Path("results") / slug(f"{posed.name} {arm.name} seed {seed}")
-    show.plan(posed, [arm.name], [seed], job.budget, folder)
+    show.plan(posed, [arm.name], [seed], job.budget, folder, apart=False)
     try:
         record = run_job(job, folder, on_epoch=lambda epoch: say(epoch_line(epoch, job.budget.epochs)))
     except KeyboardInterrupt:
@@ -157,7 +156,7 @@ def predict(run: Path, data: Path, out: Path | None = None, trust: tuple[str, ..
         raise PolytaskError(f"{data} is one picture; give the folder that it is in: {data.parent}")
     saved.check_of_table()
     target = out or Path("predictions.csv")
-    if target.suffix not in {".csv", ".parquet", ".pq"}:
+    if target.suffix.lower() not in {".csv", *PARQUET}:
         raise PolytaskError(f"--out: expected a name that ends in .csv or .parquet, got {target}")
     if target.resolve() == data.resolve():
         raise PolytaskError(
@@ -165,7 +164,7 @@ def predict(run: Path, data: Path, out: Path | None = None, trust: tuple[str, ..
         )
     found = saved.predicted(data)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix in {".parquet", ".pq"}:
+    if target.suffix.lower() in PARQUET:
         found.table.write_parquet(target)
     else:
         flat(short(found.table, found.added)).write_csv(target)
@@ -202,7 +201,7 @@ def export(
     if apart:
         sets |= {file_name(name): [name] for name in names}
     example = saved.form.example(2)
-    folder = out or run / "export"
+    folder = out or saved.folder / "export"
     for kind in formats:
         write_file, ending = EXPORTS[kind]
         for stem, chosen in sets.items():

@@ -73,6 +73,10 @@ class Encoder(ABC):
         """What a reader of predictions for these converted cells should know."""
         return []
 
+    def unread(self, column: pl.Series) -> dict[int, str]:
+        """Converted cells that are there, can't be read and count as missing: why, by the number of the row."""
+        return {}
+
     def to_json(self) -> dict[str, Any]:
         return {
             "encoder": type(self).__name__,

@@ -1,7 +1,7 @@
 """Columns that name picture files, or hold pictures."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from polytask._text import listed
 from polytask.data.images import decode, read_image, resized
 from polytask.data.tables.conversion import to_pictures
 from polytask.data.tables.encoders import Encoder, Floats
@@ -138,11 +139,37 @@ class ImageEncoder(Encoder):
                 pixels = torch.from_numpy(np.array(found)).permute(2, 0, 1)[None]
                 pictures[row] = resized(pixels, (self.height, self.width))[0].numpy()
 
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            list(pool.map(put, (row for row, cell in enumerate(cells) if cell is not None)))
+        _at_once(put, (row for row, cell in enumerate(cells) if cell is not None))
         if wrong and not self.lenient:
             raise UnreadableImages(self.name, dict(sorted(wrong.items())), len(cells))
         return {self.name: pictures}
+
+    def unread(self, column: pl.Series) -> dict[int, str]:
+        """Pictures that can't be read where these count as missing: why, by the number of the row.
+
+        Raises:
+            PolytaskError: none of several rows has one that can be read; where they were looked for.
+
+        Cost: every picture is read once more.
+        """
+        cells = column.to_list()
+        there = [row for row, cell in enumerate(cells) if cell is not None] if self.lenient else []
+        wrong: dict[int, str] = {}
+
+        def look(row: int) -> None:
+            found = _opened(cells[row], self.folder, row)
+            if isinstance(found, str):
+                wrong[row] = found
+
+        _at_once(look, there)
+        found = dict(sorted(wrong.items()))
+        if there and len(found) == len(there) and len(cells) > 1:
+            where = f"; they were looked for in {Path(self.folder).resolve()}" if column.dtype == pl.String else ""
+            raise PolytaskError(
+                f"column '{self.name}': none of its {len(there):,} pictures can be read{where}: "
+                f"{listed(list(found.values()), SHOWN, '; ')}"
+            )
+        return found
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Encoder:
@@ -157,6 +184,12 @@ def folder_of(path: str | Path) -> Path:
     """
     path = Path(path)
     return path if path.is_dir() else path.parent
+
+
+def _at_once(work: Callable[[int], None], rows: Iterable[int]) -> None:
+    """Do this for rows, several at a time."""
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        list(pool.map(work, rows))
 
 
 def _opened(cell: str | bytes, folder: str, row: int) -> Bytes | str:

@@ -7,11 +7,12 @@ from pathlib import Path
 import polars as pl
 from torch import Tensor
 
+from polytask._text import listed
 from polytask.data.arrays import TensorData
 from polytask.data.splits import DEFAULT_FRACTIONS
 from polytask.data.tables.columns import ColumnsOnDisk, Table, taken
 from polytask.data.tables.encoded import write_encoded
-from polytask.data.tables.images import UnreadableImages
+from polytask.data.tables.images import SHOWN, UnreadableImages
 from polytask.data.tables.leaks import recodings
 from polytask.data.tables.overrides import Overrides
 from polytask.data.tables.preprocessing import TablePreprocessing
@@ -97,6 +98,7 @@ def prepare(
     tasks = tuple(overrides.marked(task.fitted(labels[task.name][rows["train"]])) for task, _, _ in made.values())
 
     preprocessing = TablePreprocessing.fit(table, schema.inputs, rows["train"], overrides.missing, str(folder))
+    unread = preprocessing.unread(table)
     try:
         data = (
             _encoded(preprocessing, table, rows, labels)
@@ -108,6 +110,11 @@ def prepare(
     aside = [column for target in wanted for column in target.columns]
     notes = [told for _, _, told in made.values() if told] + _leaks(table, inputs, aside) + notes
     notes += [f"column '{name}' is left out: it {why}" for name, why in preprocessing.left_out]
+    notes += [
+        f"column '{name}': {len(these):,} of {table.height:,} pictures can't be read and count as missing: "
+        f"{listed(list(these.values()), SHOWN, '; ')}"
+        for name, these in unread.items()
+    ]
     return PreparedTable(tasks, data, preprocessing, schema, tuple(notes))
 
 

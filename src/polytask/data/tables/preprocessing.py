@@ -161,6 +161,15 @@ class TablePreprocessing:
         """What a reader of predictions for a converted table must know: unknown categories, empty texts."""
         return [note for encoder in self.encoders for note in encoder.told(frame[encoder.name])]
 
+    def unread(self, frame: Table) -> dict[str, dict[int, str]]:
+        """Cells of a converted table that can't be read and count as missing: by column why, by the number of the row.
+
+        Raises:
+            PolytaskError: no cell of a column can be read.
+        """
+        found = {encoder.name: encoder.unread(frame[encoder.name]) for encoder in self.encoders if encoder.own_input}
+        return {name: rows for name, rows in found.items() if rows}
+
     def all_unreadable(self, frame: Table, first: UnreadableImages) -> UnreadableImages:
         """The pictures of a column that can't be read, of all rows, where some of them were met in a part."""
         (encoder,) = (each for each in self.encoders if each.name == first.column)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
+import polars.selectors as cs
 
 from polytask.data.tables.conversion import parse_dates
 from polytask.data.tables.kinds import BOOLEAN, CATEGORY, DATE, DROP, IMAGE, NUMBER, TEXT, VECTOR, Kind
@@ -79,7 +80,7 @@ def infer(
       the rows, other lists.
 
     Args:
-        frame: the table, missing values null.
+        frame: the table, missing values null; Categorical and Enum columns are text.
         declared: kinds by column, which are not guessed.
         uses: columns that are not inputs, and what they are; they are described, not converted.
 
@@ -91,7 +92,7 @@ def infer(
     """
     declared, uses = declared or {}, uses or {}
     typed, columns = [], []
-    for column in frame.iter_columns():
+    for column in frame.with_columns(cs.categorical().cast(pl.String), cs.enum().cast(pl.String)).iter_columns():
         values, kind, reason = _take(column, declared.get(column.name))
         if kind.own_input and column.name in TAKEN and column.name not in uses:
             raise PolytaskError(

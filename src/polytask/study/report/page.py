@@ -107,7 +107,6 @@ def context(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> dict[st
         "conflict": sections.conflict(summary, records, marks, tasks),
         "costs": costs.costs(summary, marks),
         "budget": in_words(summary.budget),
-        "splits": in_words(getattr(summary, "splits", None) or {}),
         "versions": in_words(_versions(summary, records)),
         "validation": _validation(summary),
         "repeated_seeds": len(summary.seeds) > 1,

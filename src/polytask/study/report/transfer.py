@@ -40,7 +40,7 @@ class AgainstScratch(Cell):
         return {"better": "better than from scratch", "worse": "worse than from scratch"}.get(self.tone, "")
 
 
-def render_transfer(summary: "TransferSummary", records: Sequence[Mapping[str, Any]]) -> str:
+def render(summary: "TransferSummary", records: Sequence[Mapping[str, Any]]) -> str:
     """The study as one HTML page that opens offline, as `render` makes it of a comparison.
 
     Args:
@@ -50,11 +50,9 @@ def render_transfer(summary: "TransferSummary", records: Sequence[Mapping[str, A
     return document(TEMPLATE, _context(summary, list(records)))
 
 
-def write_transfer(
-    summary: "TransferSummary", records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
-) -> Path:
+def write(summary: "TransferSummary", records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
     """Write the page to `path` and return it."""
-    return save(render_transfer(summary, records), path)
+    return save(render(summary, records), path)
 
 
 def _context(summary: "TransferSummary", records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
