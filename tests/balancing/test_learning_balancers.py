@@ -593,5 +593,5 @@ def test_tasks_may_be_called_regression_before_all_are_known() -> None:
     balancer = balancing.Uncertainty(regression=["size"])
     balancer.bind([Binary("kind"), Regression("size")])
     assert balancer.scales == {"kind": 1.0, "size": 0.5}
-    with pytest.raises(PolytaskError, match="regression for task 'sise'.*did you mean 'size'"):
+    with pytest.raises(PolytaskError, match=r"regression for task 'sise'.*did you mean 'size'"):
         balancing.Uncertainty(regression=["sise"]).bind([Binary("kind"), Regression("size")])

@@ -1,5 +1,6 @@
 """What is printed of many tasks with long names, in a terminal of 80 columns."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from polytask.cli import show
 from polytask.cli.forecast import Cost
 from polytask.cli.progress import epoch_line
 from polytask.problems import digits
+from polytask.tasks import Binary
 from polytask.training import Budget
 
 Run = Callable[..., tuple[int, str, str]]
@@ -43,10 +45,18 @@ def test_costs_of_many_tasks_alone_are_their_ends(capsys: pytest.CaptureFixture[
     assert "up to 10 min 20 s" in " ".join(out.split()), "all networks count: 2 seeds of 280 and 30 seconds"
 
 
-def test_names_in_tables_of_costs_and_scores_are_whole(capsys: pytest.CaptureFixture[str], run: Run) -> None:
+def test_names_in_tables_of_costs_and_scores_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
     long = "kitchen_and_housewares_of_the_year alone"
     show.costs([cost(long, 10.0, True), cost("Equal", 30.0)], 1, Budget(epochs=3), 1)
     assert long in capsys.readouterr().out
+    tasks = [Binary(long), Binary("few")]
+    network, constant = ({task.name: {"auroc": each, "accuracy": 0.75} for task in tasks} for each in (0.875, math.nan))
+    show.scores(tasks, "test", network, constant)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if "auroc" in line] == [
+        [*long.split(), "auroc", "higher", "0.8750", "–"],
+        ["few", "auroc", "higher", "0.8750", "–"],
+    ]
 
 
 def test_plans_are_wrapped_and_cut(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

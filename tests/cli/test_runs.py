@@ -243,6 +243,20 @@ def test_predictions_have_six_digits_in_csv_and_all_in_parquet(
     assert short["place"].to_list() == [0.123456789, 2.5], "what came is left as it was"
 
 
+def test_columns_of_a_user_that_are_called_like_predictions(run: Run, table_run: Path, tmp_path: Path) -> None:
+    data, target = tmp_path / "new.csv", tmp_path / "out.csv"
+    data.write_text("job,age,predicted rain\ncook,33,0.123456789\nsmith,41.5,2.5\n")
+    code, out, _ = run("predict", table_run, data, "--out", target)
+    assert code == 0
+    assert "2 rows: predicted rich, predicted rich: probability of yes, predicted hours" in " ".join(out.split())
+    assert pl.read_csv(target)["predicted rain"].to_list() == [0.123456789, 2.5], "not one of those that were added"
+    data.write_text("job,age,predicted hours\ncook,33,1\nsmith,41.5,2\n")
+    target.unlink()
+    err = refused(run("predict", table_run, data, "--out", target))
+    assert "columns that predictions would be called: predicted hours; rename or drop them" in err
+    assert not target.exists()
+
+
 def test_no_run_there(run: Run, tmp_path: Path, study: Path) -> None:
     assert "no folder" in refused(run("evaluate", tmp_path / "nowhere"))
     assert "job.json" in refused(run("evaluate", tmp_path))

@@ -81,6 +81,16 @@ def test_the_schema_prints_every_decision_with_its_reason() -> None:
         assert words in shown
 
 
+@pytest.mark.parametrize("dtype", [pl.Categorical(), pl.Enum(["cook", "nurse", "1", "2", "7"])])
+def test_categorical_columns_are_text(dtype: pl.DataType) -> None:
+    text = pl.DataFrame({"job": ["cook", "nurse", None, "cook"], "code": ["1", "2", "2", "7"], "rich": ["1", "2"] * 2})
+    for uses in ({}, {"rich": "target binary"}):
+        cells, schema = infer(text.cast(dtype), uses=uses)
+        expected, described = infer(text, uses=uses)
+        assert cells.equals(expected) and cells.schema == expected.schema and schema == described
+    assert [column.kind for column in schema.columns] == [CATEGORY, NUMBER, DROP]
+
+
 def test_text_that_is_nearly_all_numbers_is_told() -> None:
     frame = pl.DataFrame({"price": [*map(str, range(40)), "free"] * 3, "x": [1.5, 2.5, 3.5] * 41})
     column = infer(frame)[1].columns[0]

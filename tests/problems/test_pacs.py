@@ -17,13 +17,16 @@ STYLES, CLASSES = ("photo", "sketch"), ("dog", "house")
 
 
 def written(root: Path, each: int = 20, **changed: object) -> Path:
-    """Grey squares that say style and class: 100 * style + 50 * class."""
+    """Squares whose left half says style and class, 100 * style + 50 * class; the right half, the lighter one, is
+    another in every picture."""
     contents, style, label, test = [], [], [], []
     for s in range(2):
         for c in range(2):
             for k in range(each * (s + 1)):
                 file = io.BytesIO()
-                Image.fromarray(np.full((96, 96, 3), 100 * s + 50 * c, np.uint8)).save(file, "PNG")
+                drawn = np.full((96, 96, 3), 100 * s + 50 * c, np.uint8)
+                drawn[:, 48:] = 200 + k
+                Image.fromarray(drawn).save(file, "PNG")
                 contents.append(file.getvalue())
                 style.append(s), label.append(c), test.append(k % 5 == 4)
     arrays = {
@@ -72,6 +75,12 @@ def test_bytes_become_numbers_and_training_pictures_are_mirrored(root: Path) -> 
     assert problems.pacs(root, augment=False).splits["train"].augment is None
     shown, _ = test.gather(torch.arange(len(test)))
     torch.testing.assert_close(shown, test.inputs.float() / 255)
+    rows = torch.arange(len(train))
+    as_they_are, drawn = train.piece(rows, rows).inputs, train.piece(rows, rows, draw=3).inputs
+    lighter = drawn[:, 0, 0, 0] > drawn[:, 0, 0, -1]
+    torch.testing.assert_close(drawn, torch.where(lighter[:, None, None, None], as_they_are.flip(3), as_they_are))
+    assert 0.3 < lighter.float().mean() < 0.7
+    assert not bool((as_they_are[:, 0, 0, 0] > as_they_are[:, 0, 0, -1]).any())
     assert HardSharing(problem.backbone, problem.tasks)(shown[:3])["sketch"].shape == (3, 2)
 
 
@@ -81,6 +90,12 @@ def test_it_can_be_made_again_and_is_drawn_by_its_seed(root: Path) -> None:
     again = problems.pacs(**spec)
     assert again.fingerprint() == problem.fingerprint() and again.tasks == problem.tasks
     assert problems.pacs(**spec | {"size": 17}).fingerprint() != problem.fingerprint()
+    other = problems.pacs(**spec | {"seed": 1})
+    assert {name: data.counts() for name, data in other.splits.items()} == {
+        name: data.counts() for name, data in problem.splits.items()
+    }
+    changed = {name for name, data in other.splits.items() if data.fingerprint() != problem.splits[name].fingerprint()}
+    assert changed == {"train", "validation"}
 
 
 def test_what_is_no_such_file_is_told(tmp_path: Path) -> None:

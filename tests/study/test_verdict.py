@@ -83,8 +83,8 @@ def test_a_task_without_figure_is_not_called_undecided() -> None:
         1
     ]
     assert told == (
-        "Better: a (+1.0 %); No figure (a score could not be computed, or is 0 for single-task; the mean is over 1 of 2 "
-        "tasks): b."
+        "Better: a (+1.0 %); No figure (a score could not be computed, or is 0 for single-task; the mean is over 1 of "
+        "2 tasks): b."
     )
     told = verdict([ALONE, arm("hard", none, chosen=True, tasks={"a": none, "b": none})], AUXILIARY)[1]
     assert told == "No figure (a score could not be computed, or is 0 for single-task): a, b."

@@ -56,8 +56,8 @@ class Other:
 
 
 COMPARISON = Kind("compare", Summary, show.results, page.write, show.chosen)
-AUXILIARIES = Kind("auxiliaries", AuxiliarySummary, show.brought, auxiliaries.write)
-TRANSFER = Kind("transfer", TransferSummary, show_transfer.results, transfer.write)
+AUXILIARIES = Kind("auxiliaries", AuxiliarySummary, show.brought, auxiliaries.write, show.chosen)
+TRANSFER = Kind("transfer", TransferSummary, show_transfer.results, transfer.write, show_transfer.chosen)
 UNSEEN = Kind("unseen", UnseenSummary, show.unseen, unseen.write)
 KINDS: tuple[Kind[Any], ...] = (COMPARISON, AUXILIARIES, TRANSFER, UNSEEN)
 OTHERS = (

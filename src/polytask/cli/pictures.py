@@ -59,8 +59,8 @@ def predict_folder(saved: SavedRun, folder: Path, out: Path) -> Predicted:
         raise PolytaskError(
             f"{saved.folder} was trained on {saved.job['problem']}, whose inputs are no images; give predict a table"
         )
-    low, high = saved.form.ranges[""]
-    if low < 0 or high > 1:
+    if not saved.form.of_pixels:
+        low, high = saved.form.ranges[""]
         raise PolytaskError(
             f"{saved.folder} was trained on images with numbers from {low:g} to {high:g}, and predict gives pixels "
             "as 0 to 1: it can't know how they were scaled. Scale within the network, or predict from Python"

@@ -24,7 +24,7 @@ from polytask.cli.catalogues import (
     SCHEDULES,
     TASK_KINDS,
 )
-from polytask.cli.chosen import run_told
+from polytask.cli.chosen import PREPROCESSING, run_told
 from polytask.cli.errors import Refused
 from polytask.cli.names import Call
 from polytask.cli.tables import ADDED, PredictedTable, passed_over, pictures_in, readable
@@ -42,7 +42,6 @@ from polytask.training import L2SP, Budget, FineTuning, evaluate, load_state, lo
 from polytask.training.folder import read_json
 
 ROWS_AT_ONCE = 8192
-PREPROCESSING = "preprocessing.json"
 NOT_WHOLE = (KeyError, TypeError, AttributeError, IndexError, Refused)
 
 
@@ -71,7 +70,7 @@ class SavedRun:
         """Read the folder.
 
         Args:
-            folder: of the run; or of a comparison, which stands for the network that it chose.
+            folder: of the run; or of a study, which stands for the network that it chose.
             trust: modules of one's own that may be imported, where the network is made with them.
 
         Raises:

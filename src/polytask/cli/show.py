@@ -1,7 +1,6 @@
 """What commands print about problems, plans, scores and results."""
 
 import math
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from torch import nn
 
 from polytask._text import listed
 from polytask.cli import labels
+from polytask.cli.chosen import Choice, command_for
 from polytask.cli.forecast import Cost
 from polytask.cli.named import named_table
 from polytask.cli.pictures import Predicted
@@ -194,13 +194,14 @@ def results(summary: Summary) -> None:
     say()
 
 
-def chosen(summary: Summary, records: Sequence[Record], folder: Path) -> None:
-    """Where the chosen network of a comparison is, and how to use it."""
-    record = summary.network(records)
+def chosen(study: Choice, records: Sequence[Record], folder: Path) -> None:
+    """Where the network that a study chose is, and how to use it."""
+    record = study.network(records)
     if record is not None:
         run = run_folder(folder, record)
         say(f"Chosen network (seed {record['seed']}): {run}")
-        print(f"polytask predict {shlex.quote(str(run))} ...")
+        if (command := command_for(run)) is not None:
+            print(command)
 
 
 def _legend(summary: Summary) -> str:

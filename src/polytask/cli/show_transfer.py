@@ -8,6 +8,7 @@ from polytask.cli import show
 from polytask.cli.text import counted, grid, say, spread, wrapped
 from polytask.cli.text import show as shown
 from polytask.study import TransferSummary
+from polytask.study.kept import Record
 from polytask.study.transfer import Plan
 from polytask.training import Budget
 
@@ -52,3 +53,9 @@ def results(summary: TransferSummary) -> None:
     for sentence in rest:
         say(sentence)
     say()
+
+
+def chosen(summary: TransferSummary, records: Sequence[Record], folder: Path) -> None:
+    """Where the network to use is, why it is that one, and how to use it."""
+    say(f"With {summary.sizes[-1].labels:,} labels, the best on validation data: {summary.best}.")
+    show.chosen(summary, records, folder)

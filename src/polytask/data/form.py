@@ -44,6 +44,12 @@ class Form:
         _, shape = self.columns.get("", ("", ()))
         return (shape[0], shape[1], shape[2]) if len(shape) == 3 and set(self.columns) == {""} else None
 
+    @property
+    def of_pixels(self) -> bool:
+        """Whether the inputs are one batch of images with numbers between 0 and 1, as pixels are given."""
+        low, high = self.ranges.get("", (0.0, 0.0))
+        return self.images is not None and low >= 0 and high <= 1
+
     def example(self, rows: int) -> Any:
         """Inputs of this form: noise between 0 and 1 for floating-point columns, 0 for others."""
         made: dict[str, Tensor] = {}

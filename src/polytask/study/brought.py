@@ -1,7 +1,7 @@
 """What each auxiliary task brought to each main task: differences of runs that share a seed, and what they say."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -104,6 +104,10 @@ class AuxiliarySummary:
     def other_ways(self) -> dict[str, dict[str, Interval]]:
         """By network in `further` that was trained, what all auxiliary tasks together brought to each main task."""
         return {arm.name: arm.task_gain for arm in self.networks.arms if arm.name in self.further and arm.task_gain}
+
+    def network(self, records: Iterable[Record]) -> Record | None:
+        """The record of the network to use, which the verdict recommends, with the first seed that finished it."""
+        return self.networks.network(records)
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "AuxiliarySummary":

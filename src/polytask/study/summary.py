@@ -130,7 +130,11 @@ class Summary:
             None where no arm was chosen.
         """
         chosen = next((arm.name for arm in self.arms if arm.chosen), None)
-        mine = {each["seed"]: each for each in records if each["arm"] == chosen and each["status"] == "finished"}
+        return None if chosen is None else self.first_of(chosen, records)
+
+    def first_of(self, arm: str, records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """The record of what is called so, with the first of the seeds that it was finished with."""
+        mine = {each["seed"]: each for each in records if each["arm"] == arm and each["status"] == "finished"}
         return next((mine[seed] for seed in self.seeds if seed in mine), None)
 
 

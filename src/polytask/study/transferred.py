@@ -1,7 +1,7 @@
 """What a study of transfer found: figures per number of labels, and what they say."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -59,6 +59,18 @@ class TransferSummary:
     recipes: tuple[str, ...]
     chosen: str
     verdict: tuple[str, ...]
+
+    @property
+    def best(self) -> str:
+        """The way that is best on validation data with the most labels; from scratch where none gains there."""
+        scratch, *others = (arm for arm in self.sizes[-1].networks.arms if arm.scores)
+        gaining = [arm for arm in others if (arm.validation or 0.0) > 0]
+        return max(gaining, key=lambda arm: arm.validation or 0.0, default=scratch).name
+
+    def network(self, records: Iterable[Record]) -> Record | None:
+        """The record of the network to use: the best way with the most labels, with the first seed that finished it."""
+        last = self.sizes[-1]
+        return last.networks.first_of(called(self.best, last.labels), records)
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "TransferSummary":

@@ -16,7 +16,7 @@ class Proportional(Sampler):
 
     $$p_k = n_k / \textstyle\sum_j n_j$$
 
-    With `per="row"` and one data set per task every row comes once in an epoch, in another order than without a sampler.
+    With `per="row"` and one data set per task every row comes once in an epoch; not in the order of no sampler.
 
     Args:
         per, labels: see `Sampler`.
