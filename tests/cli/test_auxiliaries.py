@@ -1,5 +1,6 @@
 """What auxiliary tasks bring, from the command line: plan, progress, tables, verdict, the report again."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_it_prints_plan_progress_tables_and_verdict(run: Run, folder: Path) -> N
     assert "brought to left, % by itself beside the others" in flat
     assert "By itself, " in flat and "Beside the others, " in flat and "4 intervals were looked at" in flat
     assert (folder / "report.html").is_file() and not (folder / "study.json").exists()
-    lines = [line for line in out.splitlines() if not line.startswith("[")]
+    lines = [line for line in out.splitlines() if not line.startswith(("[", "polytask predict "))]
     assert max(map(len, lines)) <= 80
 
 
@@ -71,6 +72,29 @@ def test_report_again(run: Run, folder: Path) -> None:
     code, out, _ = run("report", folder)
     assert code == 0 and "4 intervals were looked at" in " ".join(out.split())
     assert page.read_text() == before
+
+
+def test_the_network_that_the_verdict_recommends_is_named_and_taken(run: Run, folder: Path) -> None:
+    told = json.loads((folder / "auxiliaries.json").read_text())["args"]["networks"]["args"]["arms"]
+    (name,) = (arm["args"]["name"] for arm in told if arm["args"]["chosen"])
+    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    (key,) = (each["key"] for each in records if each["arm"] == name and each["seed"] == 0)
+    out = run("report", folder)[1]
+    assert f"Chosen network (seed 0): {folder}/runs/{key}" in " ".join(out.split())
+    assert out.endswith(f"polytask predict {folder}/runs/{key} ...\n")
+    code, out, err = run("evaluate", folder)
+    assert (code, err) == (0, "") and out.startswith(f"Chosen network of {folder} (seed 0): {folder}/runs/{key}\n")
+
+
+@pytest.mark.parametrize("named", [["--main", "hours:regression"], ["--main", "hours", "--target", "hours:regression"]])
+def test_a_bare_table_takes_its_main_targets_from_the_words(
+    run: Run, people: Path, tmp_path: Path, named: list[str]
+) -> None:
+    words = [*SMALL, "--also", "[]", "--seeds", "1", "--jobs", "1", "--out", tmp_path]
+    code, out, err = run("auxiliaries", people, *named, "--target", "rich", *words)
+    assert (code, err) == (0, "")
+    flat = " ".join(out.split())
+    assert "the main tasks with: no auxiliary task; with rich" in flat and "hours mae ↓" in flat
 
 
 def test_without_auxiliary_tasks_it_says_how_to_name_them(run: Run, tmp_path: Path) -> None:

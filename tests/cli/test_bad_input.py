@@ -1,6 +1,8 @@
 """What can be mistyped: one line on stderr that helps, exit code 2, and nothing trained."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +65,10 @@ MISTAKES = {
     "evaluate {run} --split tst": "did you mean 'test'",
     "predict {run}": "needs DATA",
     "predict {run} no.csv": "there is no file or folder no.csv",
+    "compare results/none": "there is no file or folder results/none; expected a table",
+    "compare about.txt2": "there is no file or folder about.txt2",
+    "compare no.csv": "no.csv",
+    "auxiliaries {people} --main rich --target rich:binary": "name the auxiliary targets by --target",
     "describe digits --seeds many": "--seeds: expected a whole number",
 }
 
@@ -87,7 +93,8 @@ YAML_MISTAKES = {
     "problem: digits\nbudget: {epochs: three}\n": "--budget.epochs: expected a whole number, got 'three'",
     "problem: digits\nbalancers: [{class_path: PCGrad, init_args: {sead: 1}}]\n": "did you mean 'seed'",
     "problem: digits\nbalancers: [{name: PCGrad}]\n": "expected a name such as PCGrad",
-    "problem: [digits\n": "is not YAML",
+    "problem: [digits\n": "study.yaml is not YAML: line 2, column 1: expected ',' or ']', but got '<stream end>'\n",
+    "problem: digits\nbudget:\n\tepochs: 3\n": "study.yaml is not YAML: line 3, column 1: use spaces, not tabs\n",
     "- digits\n": "must hold entries",
     "seeds: 3\n": "needs PROBLEM",
 }
@@ -101,6 +108,18 @@ def test_a_mistake_in_yaml_is_one_line_that_helps(run: Run, text: str, tmp_path:
     assert code == 2
     assert len(err.splitlines()) == 1, err
     assert YAML_MISTAKES[text] in err
+
+
+def test_who_stops_reading_is_told_of_no_error(people: Path, tmp_path: Path) -> None:
+    """As `polytask train ... | head` does, in the middle of the training."""
+    words = ["train", people, "--target", "rich:binary", "--budget.epochs", "300", "--budget.patience", "300"]
+    command = [sys.executable, "-m", "polytask", *map(str, words), "--out", str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None and running.stderr is not None
+        assert any(line.startswith("epoch ") for line in running.stdout)
+        running.stdout.close()
+        assert running.stderr.read() == ""
+    assert running.returncode == 0
 
 
 def test_no_yaml_there(run: Run) -> None:

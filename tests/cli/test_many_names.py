@@ -49,14 +49,15 @@ def test_names_in_tables_of_costs_and_scores_are_whole(capsys: pytest.CaptureFix
     long = "kitchen_and_housewares_of_the_year alone"
     show.costs([cost(long, 10.0, True), cost("Equal", 30.0)], 1, Budget(epochs=3), 1)
     assert long in capsys.readouterr().out
-    tasks = [Binary(long), Binary("few")]
+    tasks = [Binary(long), Binary(NAMES[0])]
     network, constant = ({task.name: {"auroc": each, "accuracy": 0.75} for task in tasks} for each in (0.875, math.nan))
     show.scores(tasks, "test", network, constant)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split() for line in lines if "auroc" in line] == [
-        [*long.split(), "auroc", "higher", "0.8750", "–"],
-        ["few", "auroc", "higher", "0.8750", "–"],
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if "auroc" in line] == [
+        "(1) auroc higher 0.8750 –",
+        f"{NAMES[0]} auroc higher 0.8750 –",
     ]
+    assert f"(1) {long}" in lines, "too long a name stands below, whole"
 
 
 def test_plans_are_wrapped_and_cut(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 
 from polytask.cli import main
+from polytask.cli.chosen import command_for
 from polytask.cli.saved import SavedRun
+from polytask.data.tables.schema import PICTURES
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -99,6 +101,15 @@ def test_two_pictures_of_one_stem_do_not_overwrite_each_other(run: Run, rooms_ru
     assert {path.name for path in (tmp_path / "out" / "depth").iterdir()} == {"a.png.png", "a.jpg.png"}
 
 
+def test_every_ending_that_tables_take_for_a_picture(run: Run, digits_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for ending in PICTURES:
+        picture(folder / f"{ending[1:]}{ending}", 16, 16, "L")
+    code, out, err = run("predict", digits_run, folder, "--out", tmp_path / "out")
+    assert (code, err) == (0, "") and f"{len(PICTURES)} pictures predicted" in out
+
+
 def test_tasks_that_are_no_maps_become_a_table(run: Run, digits_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -177,6 +188,22 @@ def test_images_that_were_scaled_otherwise_are_refused(
     err = refused(run("predict", scaled, pictures, "--out", tmp_path / "maps"))
     assert "trained on images with numbers from -2.1 to 2.6" in err
     assert not (tmp_path / "maps").exists()
+
+
+def test_the_command_that_is_named_for_a_network_is_one_that_works(
+    run: Run, rooms_run: Path, table_run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    assert command_for(rooms_run) == f"polytask predict {rooms_run} ..."
+    assert command_for(table_run) == f"polytask predict {table_run} ..."
+    scaled = shutil.copytree(rooms_run, tmp_path / "scaled")
+    told = json.loads((scaled / "inputs.json").read_text())
+    told[""]["range"] = [-2.1, 2.6]
+    (scaled / "inputs.json").write_text(json.dumps(told))
+    assert command_for(scaled) == f"polytask evaluate {scaled}"
+    assert run("predict", scaled, pictures)[0] == 2 and run("evaluate", scaled)[0] == 0
+    job = json.loads((scaled / "job.json").read_text())
+    (scaled / "job.json").write_text(json.dumps(job | {"spec": {}}))
+    assert command_for(scaled) is None
 
 
 def test_a_path_that_is_not_there_and_one_picture(run: Run, rooms_run: Path, pictures: Path, tmp_path: Path) -> None:

@@ -107,6 +107,20 @@ def test_a_study_of_transfer_prints_figures_and_words_and_writes_the_page(run: R
     code, out, err = run("report", tmp_path)
     assert (code, err) == (0, "")
     assert (tmp_path / "report.html").read_text() == page
+    told = re.search(r"With 100 labels, the best on validation data: (.+)\.\nChosen network \(seed 0\):", out)
+    assert told is not None, out
+    run_folder = next(line.split()[2] for line in out.splitlines() if line.startswith("polytask predict "))
+    record = json.loads(Path(run_folder, "record.json").read_text())
+    assert record["arm"] == f"{told[1]}, 100 labels"
+    code, out, err = run("evaluate", tmp_path)
+    assert (code, err) == (0, "") and out.startswith(f"Chosen network of {tmp_path} (seed 0): {run_folder}\n")
+
+
+def test_the_usual_sizes_are_those_that_there_are_labels_for(run: Run, people: Path, tmp_path: Path) -> None:
+    words = ["--pretrain", "rich", "--target", "hours:regression", "--recipes", "FineTuning()", "--seeds", "1"]
+    code, out, err = run("transfer", people, *words, *SHORT, "--jobs", "1", "--out", tmp_path / "study")
+    assert (code, err) == (0, ""), err
+    assert "then hours with 100, 210 labels: " in " ".join(out.split()), "1,000 are more than there are"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +128,10 @@ def test_a_study_of_transfer_prints_figures_and_words_and_writes_the_page(run: R
     [
         (["transfer", DIGITS, "--target", "right"], "--pretrain left --target right; tasks: left, right"),
         ([*TO_RIGHT, "--target", "rigth", "--sizes", "all"], "no task 'rigth' in 'digits'; did you mean 'right'"),
-        ([*TO_RIGHT, "--sizes", "1000"], "which has 100, or all"),
+        (
+            [*TO_RIGHT, "--sizes", "1000"],
+            r"--sizes.* which has 100, or all, as in 50 all; got 1000 \(of its \d{3,} labels, 100 are in the training",
+        ),
         ([*TO_RIGHT, "--sizes", "many"], "--sizes"),
         ([*TO_RIGHT, "--sizes", "all", "--recipes", "FineTuning(thaw=1)"], "give at least 4 epochs"),
         (

@@ -135,6 +135,11 @@ def test_one_task_per_row() -> None:
     assert apart.only("b").counts() == {"b": 4} and len(apart.only("b")) == 3
 
 
+def test_data_sets_without_names_are_refused() -> None:
+    with pytest.raises(PolytaskError, match="got a list: give a mapping of names to data sets"):
+        mixture([books(), films()])  # type: ignore[arg-type]
+
+
 def test_pools_leave_out_what_has_no_rows() -> None:
     data = mixture({"books": books(), "films": films(), "none": books().select(torch.zeros(0, dtype=torch.long))})
     assert list(data.pools()) == ["books", "films"]

@@ -47,7 +47,8 @@ def test_nothing_need_be_said(tmp_path: Path) -> None:
         ("columns: [age]\n", "line 1, column 10: columns must hold entries"),
         ("group: [a, b]\n", "line 1, column 8: expected a word"),
         ("- age\n", "line 1, column 1: the file must hold entries"),
-        ("columns: {age\n", "is not YAML"),
+        ("columns: {age\n", "is not YAML: line 2, column 1: expected ',' or '}', but got '<stream end>'$"),
+        ("columns:\n\tage: number\n", "is not YAML: line 2, column 1: use spaces, not tabs$"),
     ],
 )
 def test_mistakes_are_told_with_their_line(tmp_path: Path, text: str, message: str) -> None:

@@ -231,6 +231,37 @@ BETTER, WORSE, OPEN = Interval(9.0, 4.0, 14.0, 3), Interval(-9.0, -14.0, -4.0, 3
 ALONE = Interval(3.0, None, None, 1)
 
 
+def test_the_network_to_use_is_best_on_validation_data_with_the_most_labels(study: Transfer) -> None:
+    found = study.summary
+
+    def told(labels: int, **validation: float | None) -> TransferSummary:
+        """Where the arms of one size have these figures on validation data."""
+        sizes = [
+            replace(
+                size,
+                networks=replace(
+                    size.networks,
+                    arms=tuple(
+                        arm if arm.baseline else replace(arm, validation=validation.get(arm.name.split()[0], -1.0))
+                        for arm in size.networks.arms
+                    ),
+                ),
+            )
+            if size.labels == labels
+            else size
+            for size in found.sizes
+        ]
+        return replace(found, sizes=tuple(sizes))
+
+    most = found.sizes[-1].labels
+    assert told(most, together=2.0).best == "together"
+    assert told(most).best == "from scratch", "no other gains"
+    for summary in (told(most, together=2.0), told(most)):
+        record = summary.network(study.records)
+        assert record is not None
+        assert (record["arm"], record["seed"]) == (f"{summary.best}, {most} labels", found.sizes[-1].networks.seeds[0])
+
+
 def test_words_follow_from_the_intervals() -> None:
     assert [effect(each) for each in (BETTER, WORSE, OPEN, ALONE, None, Interval(math.nan, None, None, 2))] == [
         "helped",

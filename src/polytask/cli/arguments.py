@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser
 from polytask.cli import catalogues
 from polytask.cli.errors import Refused, condensed
 from polytask.cli.helping import formatter
+from polytask.data.tables.overrides import not_yaml
 from polytask.errors import PolytaskError
 from polytask.training import Budget
 
@@ -160,7 +161,7 @@ class Arguments:
         except FileNotFoundError:
             raise Refused(f"there is no file {path} for --{CONFIG}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise Refused(f"{path} is not YAML: {error}") from None
+            raise Refused(not_yaml(path, error)) from None
         if not isinstance(root, dict):
             raise Refused(f"{path} must hold entries such as 'seeds: 3'")
         given: dict[str, Any] = {}

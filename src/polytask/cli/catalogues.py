@@ -203,9 +203,19 @@ def problem_named(value: Any) -> ProblemName:
         file = path.suffix.lower() in DESCRIPTIONS or (path.is_file() and len(path.parts) > 1)
         if file or (is_table(path) and not named):
             return ProblemName(Call("table", {"path": path}))
+        if not named and (path.suffix or len(path.parts) > 1):
+            raise Refused(_no_problem_at(path))
     call = Call.parse(value)
     PROBLEMS.find(call.name)
     return ProblemName(call)
+
+
+def _no_problem_at(path: Path) -> str:
+    """Why a path names no problem."""
+    wanted = "a table (.csv, .parquet, ...), its YAML file, the folder of a run"
+    if path.exists():
+        return f"{path} holds no problem: expected {wanted}, or a name of `polytask list`"
+    return f"there is no file or folder {path}; expected {wanted}, or a name of `polytask list`"
 
 
 def trunk_named(value: Any) -> Any:

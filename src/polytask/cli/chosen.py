@@ -1,14 +1,14 @@
 """The network that a study chose, by the folder of the study, and the command that uses a network."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from polytask.data.form import Form
 from polytask.errors import PolytaskError
 from polytask.study import AuxiliarySummary, Summary, TransferSummary
-from polytask.study.kept import Found, Record, read_found, run_folder
+from polytask.study.kept import Found, read_found, run_folder
 from polytask.training.folder import read_json
 
 PREPROCESSING = "preprocessing.json"
@@ -18,7 +18,7 @@ PREPROCESSING = "preprocessing.json"
 class Choice(Found, Protocol):
     """What a study found that chose a network."""
 
-    def network(self, records: Iterable[Record], /) -> Record | None:
+    def network(self, records: Iterable[Mapping[str, Any]], /) -> Mapping[str, Any] | None:
         """The record of the network to use."""
 
 
@@ -47,7 +47,9 @@ def run_in(folder: Path) -> Path | None:
 
 
 def command_for(run: Path) -> str | None:
-    """The command that uses the network of a run; None where it can be used from Python only."""
+    """The command that uses the network of a run; None where it can be used from Python only, or is not there."""
+    if not (run / "job.json").is_file():
+        return None
     form = run / "inputs.json"
     if (run / PREPROCESSING).is_file() or (form.is_file() and Form.from_json(read_json(form)).of_pixels):
         return f"polytask predict {shlex.quote(str(run))} ..."

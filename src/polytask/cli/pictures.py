@@ -19,8 +19,6 @@ from polytask.errors import PolytaskError
 from polytask.sharing.heads import resize
 from polytask.tasks import Dense
 
-ENDINGS = PICTURES
-"""What names of pictures end in, here as in tables."""
 AT_ONCE = 16
 
 
@@ -67,9 +65,9 @@ def predict_folder(saved: SavedRun, folder: Path, out: Path) -> Predicted:
         )
     if out.resolve() == folder.resolve():
         raise PolytaskError(f"--out: {out} is the folder of pictures; give another one")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
     if not paths:
-        raise PolytaskError(f"{folder} holds no file that ends in {', '.join(ENDINGS)}")
+        raise PolytaskError(f"{folder} holds no file that ends in {', '.join(PICTURES)}")
     skipped: dict[str, str] = {}
     rows: list[dict[str, object]] = []
     others = 0

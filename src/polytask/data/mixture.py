@@ -37,6 +37,11 @@ def mixture(parts: Mapping[str, TensorData]) -> TensorData:
     >>> {name: rows.tolist() for name, rows in both.pools().items()}
     {'books': [0, 1], 'films': [2]}
     """
+    if not isinstance(parts, Mapping):
+        raise PolytaskError(
+            f"a mixture needs data sets by name, as in mixture({{'books': data}}), got a {type(parts).__name__}: give "
+            "a mapping of names to data sets"
+        )
     if not parts:
         raise PolytaskError("a mixture needs at least one data set, as in mixture({'books': data})")
     inputs = {name: columns_of(data.inputs) for name, data in parts.items()}

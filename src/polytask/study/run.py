@@ -145,6 +145,8 @@ def train(
         record = _record(job) | {"status": "finished", "error": None} | results
     except PolytaskError as error:
         return _record(job) | {"status": "failed", "error": str(error)}
+    except BrokenPipeError:  # nobody reads on what is printed after an epoch: no fault of the run
+        raise
     except Exception as error:  # a fault of ours or of the user's own module: told, and the study goes on
         told = f"{type(error).__name__}: {error}"
         return _record(job) | {"status": "failed", "error": told, "trace": traceback.format_exc()}

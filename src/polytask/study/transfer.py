@@ -22,6 +22,8 @@ from polytask.training.evaluate import selection_score
 
 Size = int | Literal["all"]
 
+USUAL: tuple[int, ...] = (100, 1000)
+"""Numbers of labels, where none are said."""
 PRETRAINING = "pre-training"
 SCRATCH = "from scratch"
 
@@ -60,7 +62,7 @@ def transfer(
     problem: Problem,
     pretrain: Sequence[str],
     target: str,
-    sizes: Sequence[Size] = (100, 1000, "all"),
+    sizes: Sequence[Size] | None = None,
     recipes: Sequence[FineTuning] = (FineTuning(),),
     arm: Arm | None = None,
     seeds: int | Sequence[int] = 3,
@@ -92,7 +94,7 @@ def transfer(
         problem: tasks and data.
         pretrain: the tasks to train on first, together, with all of their labels.
         target: the task to transfer to.
-        sizes: numbers of training labels of the target, and "all".
+        sizes: numbers of training labels of the target, and "all"; None: those of 100 and 1,000 that it has, and all.
         recipes: ways of fine-tuning.
         arm: how networks are made, and those of several tasks trained (pre-training and together); hard sharing with
             equal weights by default.
@@ -172,7 +174,7 @@ class Plan:
         problem: Problem,
         pretrain: Sequence[str],
         target: str,
-        sizes: Sequence[Size],
+        sizes: Sequence[Size] | None,
         recipes: Sequence[FineTuning],
         arm: Arm,
     ) -> "Plan":
@@ -244,14 +246,18 @@ def _settings(arm: Arm) -> dict[str, Any]:
     return {each.name: getattr(arm, each.name) for each in fields(Arm)}
 
 
-def _sizes(problem: Problem, target: str, sizes: Sequence[Size]) -> tuple[int, ...]:
+def _sizes(problem: Problem, target: str, sizes: Sequence[Size] | None) -> tuple[int, ...]:
     """Numbers of labels, the smallest first."""
-    whole = int(problem.splits["train"].labelled(target).sum())
+    labels = {name: int(data.labelled(target).sum()) for name, data in problem.splits.items()}
+    whole = labels["train"]
+    if sizes is None:
+        sizes = (*(size for size in USUAL if size < whole), "all")
     found = sorted({whole if size == "all" else size for size in sizes})
     if not found or not all(isinstance(size, int) and 0 < size <= whole for size in found):
         raise PolytaskError(
-            f"sizes: expected numbers of training labels of '{target}', which has {whole:,}, or all, as in 100 all; "
-            f"got {', '.join(map(str, sizes)) or 'none'}"
+            f"sizes (--sizes): expected numbers of training labels of '{target}', which has {whole:,}, or all, as in "
+            f"{max(1, whole // 2)} all; got {', '.join(map(str, sizes)) or 'none'} (of its {sum(labels.values()):,} "
+            f"labels, {whole:,} are in the training split)"
         )
     return tuple(found)
 

@@ -60,9 +60,7 @@ class Uncertainty(LearnedPerTask, LossBalancer):
     def bind(self, tasks: Sequence[Task]) -> None:
         if not self.names:
             check_names("regression", self.regression, [task.name for task in tasks])
-            self.scales = {
-                task.name: 0.5 if task.name in self.regression else task.likelihood_scale for task in tasks
-            }
+            self.scales = {task.name: 0.5 if task.name in self.regression else task.likelihood_scale for task in tasks}
         super().bind(tasks)
 
     def total(self, losses: Tensor, tasks: Sequence[str] = ()) -> Tensor:

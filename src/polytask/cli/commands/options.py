@@ -46,7 +46,8 @@ def posed_by(
             f"{named.run} holds a trained network, not a problem to train on: `polytask describe` and `evaluate` take "
             "it; name the problem itself, as in `polytask list`"
         )
-    if not target and lacks_targets(named, schema):
+    there = Path(named.call.args.get("path", ".")).exists()  # a table that is not there is told as such, below
+    if there and not target and lacks_targets(named, schema):
         raise PolytaskError("name what to predict in the table: --target column:kind (may be repeated)")
     settings = named.settings(targets=tuple(target), schema=schema, data_root=data_root)
     posed = named.make(settings)
@@ -62,6 +63,35 @@ def lacks_targets(named: ProblemName, schema: Path | None) -> bool:
     said = named.call.args
     file = schema or said.get("schema") or (said["path"] if named.is_described else None)
     return file is None or not Overrides.read(Path(file)).targets
+
+
+def named_targets(main: Sequence[str], target: Sequence[str]) -> tuple[list[str], list[int]]:
+    """What to predict in a table whose targets nothing names yet: those given, and the main ones that are not among
+    them; and which of these are main.
+
+    >>> named_targets(["price:regression"], ["rooms", "area"])
+    (['rooms', 'area', 'price:regression'], [2])
+    >>> named_targets(["price"], ["rooms", "price:regression"])
+    (['rooms', 'price:regression'], [1])
+
+    Raises:
+        PolytaskError: none is left to be auxiliary.
+    """
+    found = {_name_in(each): each for each in target}
+    found |= {_name_in(each): each for each in main if _name_in(each) not in found}
+    places = {_name_in(each): place for place, each in enumerate(found.values())}
+    mains = [places[_name_in(each)] for each in main]
+    if len(set(mains)) == len(found):
+        raise PolytaskError(
+            f"no auxiliary task is named beside {', '.join(main)}: name the auxiliary targets by --target, as in "
+            f"--main {main[0]} --target column:kind (may be repeated)"
+        )
+    return list(found.values()), mains
+
+
+def _name_in(target: str) -> str:
+    """What a target is called that is written as column, column:kind or name=column+column:kind."""
+    return (target.rpartition(":")[0] or target).partition("=")[0]
 
 
 def budget_for(problem: Problem, given: Mapping[str, Any]) -> Budget:

@@ -22,11 +22,12 @@ from polytask.cli.commands.options import (
     sampled,
     slug,
 )
-from polytask.cli.pictures import ENDINGS, predict_folder
+from polytask.cli.pictures import predict_folder
 from polytask.cli.progress import epoch_line
 from polytask.cli.saved import SavedRun
 from polytask.cli.tables import flat, short
 from polytask.cli.text import file_name, say
+from polytask.data.tables.schema import PICTURES
 from polytask.deployment import export_onnx, export_program
 from polytask.errors import PolytaskError
 from polytask.study import Job, rehearse
@@ -152,7 +153,7 @@ def predict(run: Path, data: Path, out: Path | None = None, trust: tuple[str, ..
         return
     if not data.exists() and not set(data.name) & set("*?["):
         raise PolytaskError(f"there is no file or folder {data}; give a table, or a folder of pictures")
-    if data.suffix.lower() in ENDINGS:
+    if data.suffix.lower() in PICTURES:
         raise PolytaskError(f"{data} is one picture; give the folder that it is in: {data.parent}")
     saved.check_of_table()
     target = out or Path("predictions.csv")

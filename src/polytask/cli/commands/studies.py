@@ -24,6 +24,7 @@ from polytask.cli.commands.options import (
     arms_of,
     budget_for,
     lacks_targets,
+    named_targets,
     posed_by,
     sampled,
     slug,
@@ -50,7 +51,6 @@ from polytask.training import FineTuning
 FOR_AUXILIARIES: tuple[Balancer, ...] = (GradientSimilarity(), TaskwiseStopping())
 TOLD = Architecture(partial(Conditioned, one_head=True))
 RECIPES = (Recipe(FineTuning()), Recipe(FineTuning(thaw=1, factor=2.6)))
-SIZES: tuple[Size, ...] = (100, 1000, "all")
 DIRICHLET = Dirichlet()
 
 
@@ -157,7 +157,8 @@ def auxiliaries(
 
     Args:
         problem: a name of `polytask list`, with settings as in "digits(n_train=500)", or a .csv or .parquet file
-        main: a task that counts, all others are auxiliary then; may be repeated. If not given, as they are marked
+        main: a task that counts, all others are auxiliary then; may be repeated. If not given, as they are marked. In a
+            table whose targets nothing names yet, column or column:kind
         target: what to predict in a table, name:kind (binary, multiclass, multilabel, regression); may be repeated
         schema: a YAML file that says what the columns of a table are
         data_root: the folder of data sets on disk
@@ -173,7 +174,10 @@ def auxiliaries(
         confidence: of the intervals
     """
     numbers = seeds_of(seeds)
-    posed = with_main(posed_by(problem, target, schema, data_root, backbone), main)
+    bare = bool(main) and lacks_targets(problem, schema)
+    columns, mains = named_targets(main, target) if bare else (target, [])
+    posed = posed_by(problem, columns, schema, data_root, backbone)
+    posed = with_main(posed, [posed.tasks[place].name for place in mains] if bare else main)
     spent = budget_for(posed, budget)
     arm, *others = (Arm(sharing.make, each) for each in (balancer, *also))
     counted_in = [task.name for task in posed.tasks if not task.auxiliary]
@@ -201,7 +205,7 @@ def transfer(
     problem: ProblemName,
     pretrain: tuple[str, ...] = (),
     target: str = "",
-    sizes: tuple[Size, ...] = SIZES,
+    sizes: tuple[Size, ...] = (),
     recipes: tuple[Recipe, ...] = RECIPES,
     schema: Path | None = None,
     data_root: Path | None = None,
@@ -225,7 +229,8 @@ def transfer(
         problem: a name of `polytask list`, with settings as in "digits(n_train=500)", or a .csv or .parquet file
         pretrain: the tasks to train on first; in a table whose targets nothing names yet, column or column:kind
         target: the task that is to profit; in such a table column or column:kind
-        sizes: numbers of its training labels, as in 100 1000 all; the others are hidden
+        sizes: numbers of its training labels, as in 50 200 all, the others are hidden; 100, 1000 (as far as there are
+            so many) and all if not given
         recipes: ways of fine-tuning, as in "FineTuning(freeze=(0,))" "FineTuning(thaw=1, factor=2.6, l2_sp=L2SP())"
         schema: a YAML file that says what the columns of a table are
         data_root: the folder of data sets on disk
@@ -254,7 +259,7 @@ def transfer(
     folder = out or Path("results") / slug(f"{posed.name} transfer {target}")
     asked = [each.recipe or FineTuning() for each in recipes]
     (arm,) = sampled(arms_of([sharing], [balancer], False, "auto", EXACT), [sampler])
-    plan = Plan.of(posed, pretrain, target, sizes, asked, arm)
+    plan = Plan.of(posed, pretrain, target, sizes or None, asked, arm)
     plan.rehearse(spent, numbers, backend, confidence)
     workers(jobs, backend)
     show_transfer.plan(plan, numbers, spent, folder)
@@ -263,7 +268,7 @@ def transfer(
             posed,
             pretrain,
             target,
-            sizes,
+            plan.sizes,
             asked,
             arm,
             numbers,

@@ -190,7 +190,7 @@ class _Reader:
         try:
             root = yaml.compose(self.path.read_text(encoding="utf-8"), yaml.SafeLoader)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise PolytaskError(f"{self.path} is not YAML: {' '.join(str(error).split())}") from error
+            raise PolytaskError(not_yaml(self.path, error)) from error
         if root is None:
             return Overrides()
         found: dict[str, Any] = {}
@@ -326,3 +326,13 @@ class _Reader:
 
     def _at(self, node: yaml.Node) -> str:
         return f"{self.path}, line {node.start_mark.line + 1}, column {node.start_mark.column + 1}: "
+
+
+def not_yaml(path: Path, error: Exception) -> str:
+    """Where a file stops to be YAML, and why, in one line."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f"{path} is not YAML: {' '.join(str(error).split())}"
+    mark = error.problem_mark
+    tab = mark.buffer is not None and mark.buffer[mark.pointer : mark.pointer + 1] == "\t"
+    why = "use spaces, not tabs" if tab else error.problem
+    return f"{path} is not YAML: line {mark.line + 1}, column {mark.column + 1}: {why}"

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -79,7 +79,6 @@ def context(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> dict[st
     baseline = next((arm for arm in summary.arms if arm.baseline), None)
     return {
         "summary": summary,
-        "advice": _lines(getattr(summary, "advice", ())),
         "percent": f"{100 * summary.confidence:g} %",
         "intervals": any(
             arm.delta_m_tasks and numbers.finite(arm.delta_m_tasks.low) is not None for arm in summary.arms
@@ -107,7 +106,7 @@ def context(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> dict[st
         "conflict": sections.conflict(summary, records, marks, tasks),
         "costs": costs.costs(summary, marks),
         "budget": in_words(summary.budget),
-        "versions": in_words(_versions(summary, records)),
+        "versions": in_words(_versions(records)),
         "validation": _validation(summary),
         "repeated_seeds": len(summary.seeds) > 1,
     }
@@ -160,10 +159,6 @@ def _times(value: Any, base: Any) -> str:
     return numbers.MISSING if number is None or not other else f"{number / other:.2f} ×"
 
 
-def _lines(text: str | Iterable[str] | None) -> list[str]:
-    return [text] if isinstance(text, str) else list(text or ())
-
-
 def in_words(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values as text; underscores become spaces, nested values JSON."""
 
@@ -175,11 +170,9 @@ def in_words(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(str(name).replace("_", " "), say(value)) for name, value in values.items()]
 
 
-def _versions(summary: "Summary", records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _versions(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Versions as noted when the runs were made; empty where nobody noted them."""
-    noted: Any = getattr(summary, "versions", None)
-    noted = noted or next((record["versions"] for record in records if record.get("versions")), {})
-    return noted if isinstance(noted, Mapping) else {"": str(noted)}
+    return next((record["versions"] for record in records if record.get("versions")), {})
 
 
 @cache
