@@ -3,10 +3,10 @@
     python benchmarks/half_labels.py adult "fdu_mtl(words=128)" --data-root DATA
 
 Every problem is compared twice, with all training labels and with a share of each task's, drawn by itself
-(`study.with_label_share`; rows that keep no label are left out): single-task networks and hard sharing, the same seeds,
-budget and number of steps. A single-task network sees a label in every row of its batches. A joint one sees those that
-its rows have: where rows had the labels of all tasks and half are hidden, it is shown about half as many labels in as
-many steps, so that what it loses holds this as well.
+(`study.with_label_share`; rows that keep no label are left out): single-task networks and hard sharing, the same seeds
+and, in more epochs where rows are left out, the same number of steps. A single-task network sees a label in every row
+of its batches. A joint one sees those that its rows have: where rows had the labels of all tasks and half are hidden,
+it is shown about half as many labels in as many steps, so that what it loses holds this as well.
 
 Printed is the change of every main task's test scores in % of those with all labels (above 0: better), the mean over
 its metrics and over the tasks, with paired intervals over the seeds that have all networks; and the difference of the
@@ -16,6 +16,7 @@ two changes, joint less apart.
 import argparse
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from polytask import study
 from polytask.cli.catalogues import problem_named
 from polytask.evaluation import Interval, gains, interval, task_gain
 from polytask.problems import Problem
-from polytask.training import directions
+from polytask.training import Budget, directions
 
 Scores = Mapping[int, Mapping[str, Mapping[str, float]]]
 """Test scores by seed, task and metric."""
@@ -49,6 +50,13 @@ def change(half: Scores, whole: Scores, problem: Problem, seeds: Sequence[int]) 
     return told | {"all tasks": [math.fsum(each) / len(told) for each in zip(*told.values(), strict=True)]}
 
 
+def same_steps(whole: Problem, less: Problem) -> Budget:
+    """The budget of a problem in more epochs where there are fewer rows, so that there are as many steps."""
+    budget = Budget().updated(whole.suggested)
+    rows = [len(each.splits["train"]) for each in (whole, less)]
+    return replace(budget, epochs=round(budget.epochs * rows[0] / rows[1]))
+
+
 def words(found: Interval) -> str:
     """An interval as mean and half width."""
     return f"{found.mean:+.2f}" if found.high is None else f"{found.mean:+.2f} ± {found.high - found.mean:.2f}"
@@ -60,7 +68,7 @@ def table(problem: Problem, share: float, seeds: int, folder: Path, jobs: int | 
     for kept in (1.0, share):
         posed = [study.with_label_share(problem, kept, seed).only(*names) for seed in range(seeds)]
         found = [
-            study.compare(each, [], [seed], None, folder / f"{kept:g}-{seed}", jobs=jobs)
+            study.compare(each, [], [seed], same_steps(problem, each), folder / f"{kept:g}-{seed}", jobs=jobs)
             for seed, each in enumerate(posed)
         ]
         runs[kept] = [record for each in found for record in each.records]
