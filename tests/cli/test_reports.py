@@ -112,7 +112,7 @@ def test_a_comparison_says_which_network_was_chosen(run: Run, compared: Path) ->
     assert f"Chosen network (seed 3): {compared}/runs/{key}" in " ".join(out.split())
     assert f"\npolytask predict {compared}/runs/{key} ...\n" in out
     page = (compared / "report.html").read_text()
-    assert f"Chosen network (seed 3): <code>runs/{key}</code>" in page and f"polytask predict runs/{key} ..." in page
+    assert f"Chosen network (seed 3): <code>runs/{key}</code>" in page
 
 
 def test_the_folder_of_a_comparison_stands_for_the_chosen_network(
