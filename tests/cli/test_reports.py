@@ -40,6 +40,16 @@ def test_unseen_prints_plan_progress_tables_and_verdict(run: Run, unseen: Path) 
     assert max(map(len, (line for line in out.splitlines() if "report.html" not in line))) <= 80
 
 
+def test_unseen_is_trained_by_the_balancer_and_the_sampler_asked_for(run: Run, tmp_path: Path) -> None:
+    words = [*FEW, "--seeds", "1", "--leave-out", "harbour 3", "--balancer", "PCGrad", "--sampler", "Uniform"]
+    code, _, err = run(*words, "--out", tmp_path)
+    assert (code, err) == (0, ""), err
+    jobs = [json.loads(path.read_text())["arm"] for path in tmp_path.glob("runs/*/job.json")]
+    joint = [each for each in jobs if each["balancer"]["class"] == "PCGrad"]
+    assert len(joint) == 2 and len(jobs) == 3  # told and not told; one for its own labels
+    assert all(each["sampler"]["class"] == "Uniform" for each in joint)
+
+
 @pytest.mark.parametrize("kind", ["study", "unseen"])
 def test_the_same_tables_and_page_come_again(
     run: Run, kind: str, request: pytest.FixtureRequest, tmp_path: Path

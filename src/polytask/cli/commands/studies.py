@@ -287,12 +287,15 @@ def unseen(
     data_root: Path | None = None,
     groups: int = 4,
     leave_out: tuple[str, ...] = (),
+    balancer: Balancer = BALANCERS[0],
+    sampler: Drawing = SHUFFLED,
     sharing: Architecture = TOLD,
     backbone: Trunk = OWN,
     seeds: int | list[int] = 3,
     budget: Settings = {},  # noqa: B006 (read only)
     out: Path | None = None,
     jobs: int | None = None,
+    backend: str | None = None,
     confidence: float = 0.95,
 ) -> None:
     """Ask a network for tasks that it was not trained on.
@@ -305,12 +308,15 @@ def unseen(
         data_root: the folder of data sets on disk
         groups: how many groups the tasks are left out in
         leave_out: leave out these tasks only, all at once
+        balancer: the balancing method, as in "Uncertainty(learning_rate=0.02)"
+        sampler: how tasks or data sets are sampled, as in "Uniform(per='batch')"
         sharing: an architecture that is told its task, as in "Conditioned(by=Gating(), one_head=True)"
         backbone: another trunk than the problem's own
         seeds: how many, or which ones
         budget: of every network; what is not given is what the problem suggests
         out: the folder of the study; results/<problem>-unseen if not given
         jobs: networks trained at the same time; one per core if not given
+        backend: of joblib, as in loky, dask, ray
         confidence: of the intervals
     """
     numbers = seeds_of(seeds)
@@ -318,12 +324,13 @@ def unseen(
     spent = budget_for(posed, budget)
     folder = out or Path("results") / slug(f"{posed.name} unseen")
     asked = groups_of(posed, [leave_out] if leave_out else groups)
+    (arm,) = sampled(arms_of([sharing], [balancer], False, "auto", EXACT), [sampler])
     show.problem(posed)
     show.left_out(asked, numbers, spent, folder)
     with RunsProgress(folder) as progress:
         found = run_unseen(
-            posed, asked, Arm(sharing.make), numbers, spent, folder,
-            jobs=jobs, confidence=confidence, on_record=progress.over,
+            posed, asked, arm, numbers, spent, folder,
+            jobs=jobs, backend=backend, confidence=confidence, on_record=progress.over,
         )  # fmt: skip
     UNSEEN.tell(found.summary, found.records, folder)
 
