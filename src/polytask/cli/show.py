@@ -87,6 +87,16 @@ def sharing(model: nn.Module) -> None:
     print()
 
 
+def verdict(sentences: Sequence[str]) -> None:
+    """What follows, in words; the first sentence is the headline."""
+    say()
+    headline, *rest = sentences
+    say(headline, "bold")
+    for sentence in rest:
+        say(sentence)
+    say()
+
+
 def plan(
     posed: Problem, arms: Sequence[str], seeds: Sequence[int], budget: Budget, folder: Path, apart: bool = True
 ) -> None:
@@ -97,17 +107,17 @@ def plan(
     if apart:
         wrapped(f"apart: {listed([task.name for task in posed.tasks], LISTED)}", 2)
     wrapped(f"together: {listed(arms, LISTED, '; ')}", 2)
-    _settings(seeds, budget)
+    settings(seeds, budget)
 
 
 def networks(names: Sequence[str], seeds: Sequence[int], budget: Budget, folder: Path) -> None:
     """Which networks a study of auxiliary tasks is going to train."""
     say(f"To train: {counted(len(names) * len(seeds), 'network')} in {folder}", "bold")
     wrapped(f"the main tasks with: {listed(names, LISTED, '; ')}", 2)
-    _settings(seeds, budget)
+    settings(seeds, budget)
 
 
-def _settings(seeds: Sequence[int], budget: Budget) -> None:
+def settings(seeds: Sequence[int], budget: Budget) -> None:
     """Seeds, and what every network may spend."""
     wrapped(
         f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; at most {counted(budget.epochs, 'epoch')}, "
@@ -145,12 +155,7 @@ def brought(found: AuxiliarySummary) -> None:
         f"{f'±: {sure}. ' if several else 'One seed: no intervals. '}"
         f"{APART if many else ''}* chosen on validation data."
     )
-    say()
-    headline, *rest = found.verdict
-    say(headline, "bold")
-    for sentence in rest:
-        say(sentence)
-    say()
+    verdict(found.verdict)
 
 
 def scores(
@@ -186,12 +191,7 @@ def results(summary: Summary) -> None:
         )  # fmt: skip
     show(table)
     say(_legend(summary))
-    say()
-    headline, *rest = summary.verdict
-    say(headline, "bold")
-    for sentence in rest:
-        say(sentence)
-    say()
+    verdict(summary.verdict)
 
 
 def chosen(study: Choice, records: Sequence[Record], folder: Path) -> None:
@@ -262,12 +262,7 @@ def unseen(found: UnseenSummary) -> None:
             table.add_row(task.task, *cells, spread(task.gain, sign=True))
         show(table)
     say("Gain: of told over not told, mean over the metrics, on test data; + is better.")
-    say()
-    headline, *rest = found.verdict
-    say(headline, "bold")
-    for sentence in rest:
-        say(sentence)
-    say()
+    verdict(found.verdict)
 
 
 def left_out(groups: Sequence[Sequence[str]], seeds: Sequence[int], budget: Budget, folder: Path) -> None:
@@ -276,7 +271,7 @@ def left_out(groups: Sequence[Sequence[str]], seeds: Sequence[int], budget: Budg
     say(f"To train: {counted(count, 'network')} in {folder}", "bold")
     for place, group in enumerate(groups, 1):
         wrapped(f"group {place}, left out together: {', '.join(group)}", 2)
-    _settings(seeds, budget)
+    settings(seeds, budget)
 
 
 def trials(found: Search) -> None:

@@ -22,12 +22,7 @@ def plan(found: Plan, seeds: Sequence[int], budget: Budget, folder: Path) -> Non
     sizes = ", ".join(f"{size:,}" for size in found.sizes)
     ways = listed([way.label for way in found.ways], show.LISTED, "; ")
     wrapped(f"then {found.target} with {sizes} labels: {ways}", 2)
-    wrapped(
-        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; at most {counted(budget.epochs, 'epoch')}, "
-        f"batches of {budget.batch_size}, learning rate {budget.learning_rate:g}",
-        2,
-    )
-    say()
+    show.settings(seeds, budget)
 
 
 def results(summary: TransferSummary) -> None:
@@ -48,11 +43,7 @@ def results(summary: TransferSummary) -> None:
         mark = " *" if len(summary.recipes) > 1 and way == summary.chosen else ""
         table.add_row(f"{way}{mark}", *(spread(size.gain(way), sign=True) for size in summary.sizes))
     shown(table)
-    headline, *rest = summary.verdict
-    say(headline, "bold")
-    for sentence in rest:
-        say(sentence)
-    say()
+    show.verdict(summary.verdict)
 
 
 def chosen(summary: TransferSummary, records: Sequence[Record], folder: Path) -> None:
