@@ -89,7 +89,6 @@ def sharing(model: nn.Module) -> None:
 
 def verdict(sentences: Sequence[str]) -> None:
     """What follows, in words; the first sentence is the headline."""
-    say()
     headline, *rest = sentences
     say(headline, "bold")
     for sentence in rest:
@@ -155,6 +154,7 @@ def brought(found: AuxiliarySummary) -> None:
         f"{f'±: {sure}. ' if several else 'One seed: no intervals. '}"
         f"{APART if many else ''}* chosen on validation data."
     )
+    say()
     verdict(found.verdict)
 
 
@@ -191,6 +191,7 @@ def results(summary: Summary) -> None:
         )  # fmt: skip
     show(table)
     say(_legend(summary))
+    say()
     verdict(summary.verdict)
 
 
@@ -262,6 +263,7 @@ def unseen(found: UnseenSummary) -> None:
             table.add_row(task.task, *cells, spread(task.gain, sign=True))
         show(table)
     say("Gain: of told over not told, mean over the metrics, on test data; + is better.")
+    say()
     verdict(found.verdict)
 
 
